@@ -1,0 +1,62 @@
+"""Whether a request comes from the site's own Segment workspace.
+
+The first thing that happens to a request, before its body is read. Everything in it is hostile
+until then. Raises AuthenticationFailed, which tells the sender nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Sequence
+from urllib.parse import parse_qsl
+
+from django.http import HttpRequest
+
+from . import conf
+from .exceptions import AuthenticationFailed
+
+
+def authenticate(request: HttpRequest) -> None:
+    """Let a request pass that carries TRACKING_SEGMENTIO_WEBHOOK_SECRET.
+
+    Either as the query parameter `key`, once, or as `Authorization: Bearer <secret>`. While secrets
+    rotate, any of the list will do. Without a secret nobody passes.
+
+    Raises AuthenticationFailed.
+    """
+    secrets = conf.WEBHOOK_SECRET.get()
+    if not _is_any_of(secrets, [*_keys(request), *_bearer_tokens(request)]):
+        raise AuthenticationFailed
+
+
+def _is_any_of(secrets: Sequence[bytes], candidates: Iterable[bytes]) -> bool:
+    # Every comparison is made, so that the time tells neither which secret matched nor whether one
+    # did; compare_digest does the same for where two byte strings differ.
+    matches = [
+        hmac.compare_digest(candidate, secret) for candidate in candidates for secret in secrets
+    ]
+    return any(matches)
+
+
+def _keys(request: HttpRequest) -> list[bytes]:
+    # request.GET would decode with whatever charset the Content-Type names, and give up with an
+    # error of its own on more than DATA_UPLOAD_MAX_NUMBER_FIELDS parameters. Latin-1 keeps bytes.
+    pairs = parse_qsl(
+        request.META.get("QUERY_STRING", ""), keep_blank_values=True, encoding="latin-1"
+    )
+    keys = [value for name, value in pairs if name == "key"]
+    return [_wire_bytes(keys[0])] if len(keys) == 1 else []
+
+
+def _bearer_tokens(request: HttpRequest) -> list[bytes]:
+    scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return [_wire_bytes(token.strip())] if scheme.lower() == "bearer" else []
+
+
+def _wire_bytes(text: str) -> bytes:
+    # Servers hand over the bytes of the wire as Latin-1 (PEP 3333). What is no Latin-1 has been
+    # decoded on the way, and UTF-8 gets its bytes back.
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")

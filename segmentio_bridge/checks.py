@@ -1,0 +1,140 @@
+"""System checks: what an operator should know before the first event arrives, or gets lost.
+
+Ids are interface: once released, an id does not change its meaning.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
+from eventtracking.backends.logger import MAX_EVENT_SIZE, LoggerBackend
+
+from . import conf
+from .emission import find_tracker
+
+_MIN_SECRET_BYTES = 16
+
+_TRACK_MIDDLEWARE = re.compile(r"(?:.*\.)?track\.middleware\.TrackMiddleware")
+
+
+@register
+def check_settings(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E001: a setting has a value of the wrong kind. W001: a name is no setting's."""
+    messages: list[CheckMessage] = []
+    for setting in conf.SETTINGS:
+        try:
+            setting.get()
+        except ImproperlyConfigured as error:
+            messages.append(
+                Error(
+                    str(error),
+                    hint="Until this is mended, every delivery is answered 503.",
+                    id="segmentio_bridge.E001",
+                )
+            )
+    names = [setting.name for setting in conf.SETTINGS]
+    for name in dir(settings):
+        if name.startswith(conf.PREFIX) and name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            messages.append(
+                Warning(
+                    f"{name} is no setting of segmentio_bridge.",
+                    hint=f"Did you mean {close[0]}?" if close else "Remove it.",
+                    id="segmentio_bridge.W001",
+                )
+            )
+    return messages
+
+
+@register
+def check_credentials(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E002: no credential is configured. W002: a secret is too short."""
+    try:
+        secrets = conf.WEBHOOK_SECRET.get()
+    except ImproperlyConfigured:
+        return []  # E001 has said so.
+    if not secrets:
+        return [
+            Error(
+                "No credential is configured: every delivery is answered 401.",
+                hint=f"Set {conf.WEBHOOK_SECRET.name} to a long random string, and add the same "
+                "string to the URL in Segment, as ?key=….",
+                id="segmentio_bridge.E002",
+            )
+        ]
+    if any(len(secret) < _MIN_SECRET_BYTES for secret in secrets):
+        return [
+            Warning(
+                f"{conf.WEBHOOK_SECRET.name} holds a secret of fewer than {_MIN_SECRET_BYTES} "
+                "characters, which can be guessed.",
+                hint='Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"',
+                id="segmentio_bridge.W002",
+            )
+        ]
+    return []
+
+
+@register
+def check_tracker(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E003: there is no tracker. W003: a logger backend drops events of an ordinary size."""
+    tracker = find_tracker()
+    if tracker is None:
+        return [
+            Error(
+                "event-tracking has no default tracker: no event can be emitted.",
+                hint="Set EVENT_TRACKING_ENABLED = True, and add "
+                "'eventtracking.django.apps.EventTrackingConfig' to INSTALLED_APPS.",
+                id="segmentio_bridge.E003",
+            )
+        ]
+    return [
+        Warning(
+            f"The tracking backend {name!r} drops events larger than {MAX_EVENT_SIZE} characters "
+            "without a word; mobile events are larger.",
+            hint="Set max_event_size in the OPTIONS of this LoggerBackend: 50000 is what Open edX "
+            "uses, None is no limit.",
+            id="segmentio_bridge.W003",
+        )
+        for name, backend in _backends(tracker)
+        if isinstance(backend, LoggerBackend) and backend.max_event_size == MAX_EVENT_SIZE
+    ]
+
+
+@register
+def check_ignored_urls(
+    app_configs: Iterable[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W004: the platform's middleware would write the secret to the tracking log."""
+    if not any(_TRACK_MIDDLEWARE.fullmatch(path) for path in settings.MIDDLEWARE):
+        return []
+    try:
+        path = reverse("segmentio_bridge:segmentio_event")
+    except NoReverseMatch:
+        return []
+    patterns = getattr(settings, "TRACKING_IGNORE_URL_PATTERNS", [])
+    if any(re.match(pattern, path) for pattern in patterns):
+        return []
+    return [
+        Warning(
+            f"No entry of TRACKING_IGNORE_URL_PATTERNS matches {path}: TrackMiddleware writes each "
+            "delivery to the tracking log, with ?key= in clear.",
+            hint=f"Add '^{re.escape(path)}' to TRACKING_IGNORE_URL_PATTERNS, and change the secret "
+            "if it has been logged.",
+            id="segmentio_bridge.W004",
+        )
+    ]
+
+
+def _backends(routing: Any) -> Iterator[tuple[str, object]]:
+    for name, backend in routing.backends.items():
+        yield name, backend
+        if hasattr(backend, "backends"):
+            yield from _backends(backend)

@@ -1,0 +1,141 @@
+"""The settings: name, type, default and check of each, in one table.
+
+Values are read from Django's settings at every use and checked each time, so that an override is
+seen at once and a wrong value can never be half obeyed. Nothing is read at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+T_co = TypeVar("T_co", covariant=True)
+
+PREFIX = "TRACKING_SEGMENTIO_"
+
+#: Segment's mobile libraries, by the name they send in `context.library.name`.
+MOBILE_LIBRARIES = (
+    "analytics-android",
+    "analytics-ios",
+    "analytics-kotlin",
+    "analytics-swift",
+    "@segment/analytics-react-native",
+    "analytics-react-native",
+    "analytics-flutter",
+)
+
+
+@dataclass(frozen=True)
+class Setting(Generic[T_co]):
+    """One setting; `parse` turns a site's value into the form the code works with.
+
+    `parse` raises TypeError or ValueError for a value that is not what `expects` says.
+    """
+
+    name: str
+    default: object
+    expects: str
+    parse: Callable[[object], T_co]
+
+    def get(self) -> T_co:
+        """Return the parsed value of the setting as it is now.
+
+        Raises ImproperlyConfigured, which names the setting and never shows its value.
+        """
+        try:
+            return self.parse(getattr(settings, self.name, self.default))
+        except (TypeError, ValueError):
+            # The original error may quote the value, and the value may be a secret.
+            raise ImproperlyConfigured(f"{self.name} must be {self.expects}.") from None
+
+
+def _string_list(value: object) -> tuple[str, ...]:
+    # A tuple, set or frozenset is what many sites write where a list is meant.
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise TypeError
+    if not all(isinstance(item, str) for item in value):
+        raise TypeError
+    return tuple(value)
+
+
+def _secrets(value: object) -> tuple[bytes, ...]:
+    if value is None:
+        return ()
+    secrets = (value,) if isinstance(value, str) else _string_list(value)
+    return tuple(secret.encode() for secret in secrets if secret)
+
+
+def _lower_cased(value: object) -> tuple[str, ...]:
+    items = tuple(item.lower() for item in _string_list(value))
+    if "" in items:
+        # Every name contains the empty string: all events would be ignored.
+        raise ValueError
+    return items
+
+
+def _source_map(value: object) -> Mapping[str, str | None]:
+    if not isinstance(value, Mapping):
+        raise TypeError
+    for library, source in value.items():
+        if not isinstance(library, str) or not (source is None or isinstance(source, str)):
+            raise TypeError
+    return value
+
+
+def _positive_integer(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    if value < 1:
+        raise ValueError
+    return value
+
+
+WEBHOOK_SECRET = Setting(
+    f"{PREFIX}WEBHOOK_SECRET",
+    None,
+    "None, a string, or a list of strings",
+    _secrets,
+)
+ALLOWED_TYPES = Setting(
+    f"{PREFIX}ALLOWED_TYPES",
+    ["track"],
+    "a list of non-empty strings",
+    lambda value: frozenset(_lower_cased(value)),
+)
+DISALLOWED_SUBSTRING_NAMES = Setting(
+    f"{PREFIX}DISALLOWED_SUBSTRING_NAMES",
+    [],
+    "a list of non-empty strings",
+    _lower_cased,
+)
+SOURCE_MAP = Setting(
+    f"{PREFIX}SOURCE_MAP",
+    dict.fromkeys(MOBILE_LIBRARIES, "mobile"),
+    "a dictionary from library names to event sources, all strings",
+    _source_map,
+)
+PROTECTED_CONTEXT_KEYS = Setting(
+    f"{PREFIX}PROTECTED_CONTEXT_KEYS",
+    [],
+    "a list of strings",
+    lambda value: frozenset(_string_list(value)),
+)
+MAX_BODY_BYTES = Setting(
+    f"{PREFIX}MAX_BODY_BYTES",
+    16 * 1024 * 1024,
+    "a positive number of bytes",
+    _positive_integer,
+)
+
+SETTINGS: tuple[Setting[object], ...] = (
+    WEBHOOK_SECRET,
+    ALLOWED_TYPES,
+    DISALLOWED_SUBSTRING_NAMES,
+    SOURCE_MAP,
+    PROTECTED_CONTEXT_KEYS,
+    MAX_BODY_BYTES,
+)

@@ -1,0 +1,75 @@
+"""The tracking context of an event; pure, and a new dictionary each time.
+
+Key for key what the platform's own view builds. The values are those of the raw event, not copies:
+event-tracking copies an event before anything can change it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from opaque_keys import InvalidKeyError
+from opaque_keys.edx.keys import CourseKey
+
+from .redaction import printable
+from .users import User
+from .validation import Event
+
+logger = logging.getLogger(__name__)
+
+_LEFT_OUT_OF_CLIENT = frozenset({"traits", "integrations", "userAgent"})
+
+
+def build_context(
+    event: Event, user: User, *, message_id: str | None, protected_keys: Collection[str]
+) -> dict[str, Any]:
+    """Return the tracking context of `event`.
+
+    What `properties.context` says overrides what is derived from the event's `context`, except for
+    `protected_keys`, which count as if the client had not sent them.
+    """
+    client = event.client
+    properties = event.properties
+    sent: dict[str, Any] = properties.get("context", {})
+    overrides = {
+        key: value for key, value in sent.items() if key != "app_name" and key not in protected_keys
+    }
+
+    context: dict[str, Any] = {"event_source": event.source}
+    if "application" not in overrides:
+        app = client.get("app")
+        context["application"] = {
+            "name": sent.get("app_name", ""),
+            "version": app.get("version", "") if isinstance(app, dict) else "",
+        }
+    context["client"] = {
+        key: value for key, value in client.items() if key not in _LEFT_OUT_OF_CLIENT
+    }
+    context["agent"] = client.get("userAgent", "")
+    context.update(overrides)
+    context["user_id"] = user.id
+    context["username"] = user.username
+    context["timestamp"] = event.timestamp
+    context["received_at"] = event.received_at
+    context["ip"] = overrides.get("ip", "")
+    if "label" in properties:
+        context["label"] = properties["label"]
+    if "course_id" in properties:
+        context["course_id"] = properties["course_id"]
+    if "course_id" in context:
+        _add_organisation(context, message_id)
+    return context
+
+
+def _add_organisation(context: dict[str, Any], message_id: str | None) -> None:
+    course_id = context["course_id"]
+    try:
+        if not isinstance(course_id, str):
+            raise InvalidKeyError(CourseKey, course_id)
+        context["org_id"] = CourseKey.from_string(course_id).org
+    except InvalidKeyError:
+        logger.warning(
+            "Invalid course id %s in event %s.", printable(course_id), printable(message_id)
+        )

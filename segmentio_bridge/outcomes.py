@@ -1,0 +1,124 @@
+"""What became of a raw event: the words that everything on the way shares.
+
+Codes are interface: once released, a code does not change its meaning.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Status(enum.StrEnum):
+    """The kinds of outcome."""
+
+    EMITTED = "emitted"
+    IGNORED = "ignored"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+class Reason(enum.StrEnum):
+    """Why an event was not emitted: a code, the status it leads to, and a sentence for people.
+
+    The members of screening and validation stand in the order in which they are looked for: the
+    first that applies decides.
+    """
+
+    status: Status
+    description: str
+
+    def __new__(cls, code: str, status: Status, description: str) -> Reason:
+        reason = str.__new__(cls, code)
+        reason._value_ = code
+        reason.status = status
+        reason.description = description
+        return reason
+
+    NOT_AN_OBJECT = "not_an_object", Status.REJECTED, "The event is not a JSON object."
+
+    UNKNOWN_SOURCE = (
+        "unknown_source",
+        Status.IGNORED,
+        "The library in context.library.name has no entry in TRACKING_SEGMENTIO_SOURCE_MAP.",
+    )
+    UNSUPPORTED_TYPE = (
+        "unsupported_type",
+        Status.IGNORED,
+        "The type is not among TRACKING_SEGMENTIO_ALLOWED_TYPES.",
+    )
+    TOO_DEEP = "too_deep", Status.REJECTED, "The event is nested too deeply."
+    INVALID_PROPERTIES = (
+        "invalid_properties",
+        Status.REJECTED,
+        "The properties are not an object.",
+    )
+    MISSING_NAME = "missing_name", Status.REJECTED, "The event has no properties.name."
+    INVALID_NAME = "invalid_name", Status.REJECTED, "The event's properties.name is no string."
+    DISALLOWED_NAME = (
+        "disallowed_name",
+        Status.IGNORED,
+        "The name contains an entry of TRACKING_SEGMENTIO_DISALLOWED_SUBSTRING_NAMES.",
+    )
+    MISSING_DATA = "missing_data", Status.REJECTED, "The event has no properties.data."
+    INVALID_DATA = "invalid_data", Status.REJECTED, "The event's properties.data is no object."
+    INVALID_CONTEXT = (
+        "invalid_context",
+        Status.REJECTED,
+        "The event's properties.context is no object.",
+    )
+    MISSING_USER_ID = "missing_user_id", Status.REJECTED, "The event has no userId."
+    MISSING_TIMESTAMP = "missing_timestamp", Status.REJECTED, "The event has no timestamp."
+    INVALID_TIMESTAMP = (
+        "invalid_timestamp",
+        Status.REJECTED,
+        "The event's timestamp cannot be read as a moment in UTC.",
+    )
+    MISSING_RECEIVED_AT = "missing_received_at", Status.REJECTED, "The event has no receivedAt."
+    INVALID_RECEIVED_AT = (
+        "invalid_received_at",
+        Status.REJECTED,
+        "The event's receivedAt cannot be read as a moment in UTC.",
+    )
+    INVALID_USER_ID = (
+        "invalid_user_id",
+        Status.REJECTED,
+        "The userId is no valid primary key of the user model.",
+    )
+    USER_NOT_FOUND = "user_not_found", Status.REJECTED, "No user has the primary key in userId."
+
+    TRACKER_DISABLED = (
+        "tracker_disabled",
+        Status.FAILED,
+        "event-tracking has no default tracker; is EVENT_TRACKING_ENABLED set?",
+    )
+    EMISSION_FAILED = (
+        "emission_failed",
+        Status.FAILED,
+        "The tracker raised an error while it emitted the event.",
+    )
+    INTERNAL_ERROR = (
+        "internal_error",
+        Status.FAILED,
+        "The event met an unexpected error on its way to the tracker.",
+    )
+
+
+class Outcome(NamedTuple):
+    """What became of one raw event; `reason` is None exactly if the event was emitted."""
+
+    reason: Reason | None
+    message_id: str | None
+
+    @property
+    def status(self) -> Status:
+        """The kind of outcome, which the reason implies."""
+        return Status.EMITTED if self.reason is None else self.reason.status
+
+
+def count_by_status(outcomes: Iterable[Outcome]) -> dict[Status, int]:
+    """Count the outcomes of each status, zero included."""
+    counts = Counter(outcome.status for outcome in outcomes)
+    return {status: counts[status] for status in Status}

@@ -1,0 +1,66 @@
+"""From the bytes of a body to raw events.
+
+The bytes come from an authenticated sender, and are trusted in nothing else. Raises MalformedBody.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from .exceptions import MalformedBody
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The raw events of one delivery, in their order."""
+
+    raw_events: list[Any]
+    is_batch: bool
+
+
+def parse_events(body: bytes) -> Payload:
+    """Return the raw events of `body`: the elements of an array, or the one object.
+
+    Elements of an array can be anything that JSON can say; validation is for later.
+
+    Raises MalformedBody if the body is not UTF-8, not strict JSON (RFC 8259, without numbers that
+    no IEEE double can hold), too deeply nested to parse, or neither an object nor an array.
+    """
+    try:
+        value = _DECODER.decode(body.decode())
+    except (ValueError, RecursionError):
+        # The original error quotes the body.
+        raise MalformedBody from None
+    if isinstance(value, list):
+        return Payload(value, is_batch=True)
+    if isinstance(value, dict):
+        return Payload([value], is_batch=False)
+    raise MalformedBody
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _finite_float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError
+    return value
+
+
+def _finite_integer(digits: str) -> int:
+    # JavaScript reads an integer of more than 309 digits as Infinity, like any other number that
+    # overflows. The limit also keeps Python's quadratic conversion short, whatever the
+    # interpreter's own limit is set to.
+    if len(digits) > 300:
+        _finite_float(digits)
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_finite_integer
+)

@@ -1,0 +1,125 @@
+"""From raw events to outcomes: the order of the steps, and what a failure means, in one place.
+
+| what fails               | its event           | its neighbours | the answer                 |
+|--------------------------|---------------------|----------------|----------------------------|
+| the event itself         | rejected or ignored | untouched      | 200                        |
+| the user query           | not emitted         | not emitted    | 503, to have it sent again |
+| the emission of an event | failed              | untouched      | the retry rule decides     |
+| the bridge, on one event | failed              | untouched      | the retry rule decides     |
+
+The retry rule: if an event failed, and sending the delivery again would double nothing, the sender
+is asked to. Otherwise the failure is logged and the event is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Hashable, Sequence
+
+from django.db import Error as DatabaseError
+
+from . import conf
+from .context import build_context
+from .emission import Tracker, emit, find_tracker
+from .exceptions import ServiceUnavailable
+from .outcomes import Outcome, Reason, Status, count_by_status
+from .redaction import printable, withheld
+from .users import User, find_users, primary_key_parser
+from .validation import Event, Rules, find_message_id, validate
+
+logger = logging.getLogger(__name__)
+
+
+def process(raw_events: Sequence[object]) -> list[Outcome]:
+    """Validate and emit raw events, and return what became of each, in their order.
+
+    Makes at most one user query, and none if no event survives validation.
+
+    Raises ServiceUnavailable if the database cannot answer, and ImproperlyConfigured for a wrong
+    setting; nothing is emitted then.
+    """
+    rules = Rules(
+        source_map=conf.SOURCE_MAP.get(),
+        allowed_types=conf.ALLOWED_TYPES.get(),
+        disallowed_names=conf.DISALLOWED_SUBSTRING_NAMES.get(),
+    )
+    protected_keys = conf.PROTECTED_CONTEXT_KEYS.get()
+    parse_key = primary_key_parser()
+
+    results = [_validate(raw, rules, parse_key) for raw in raw_events]
+    users = _get_users({result[1] for result in results if isinstance(result, tuple)})
+    tracker = _get_tracker() if users else None
+
+    outcomes = []
+    for raw, result in zip(raw_events, results, strict=True):
+        message_id = find_message_id(raw)
+        reason: Reason | None
+        if isinstance(result, Reason):
+            reason = result
+        elif (user := users.get(result[1])) is None:
+            reason = Reason.USER_NOT_FOUND
+        elif tracker is None:
+            reason = Reason.TRACKER_DISABLED
+        else:
+            reason = _emit(tracker, result[0], user, message_id, protected_keys)
+        outcomes.append(Outcome(reason, message_id))
+    return outcomes
+
+
+def should_be_retried(outcomes: Sequence[Outcome]) -> bool:
+    """Tell whether an event failed and a second delivery would double none of the others."""
+    counts = count_by_status(outcomes)
+    return counts[Status.FAILED] > 0 and counts[Status.EMITTED] == 0
+
+
+def _validate(
+    raw: object, rules: Rules, parse_key: Callable[[object], Hashable]
+) -> tuple[Event, Hashable] | Reason:
+    try:
+        event = validate(raw, rules)
+        if isinstance(event, Reason):
+            return event
+        try:
+            return event, parse_key(event.user_id)
+        except ValueError:
+            return Reason.INVALID_USER_ID
+    except Exception as error:
+        return _failed(Reason.INTERNAL_ERROR, find_message_id(raw), error)
+
+
+def _get_users(keys: Collection[Hashable]) -> dict[Hashable, User]:
+    try:
+        return find_users(keys)
+    except DatabaseError as error:
+        logger.error("The user query failed; the delivery has to come again.", exc_info=True)
+        raise ServiceUnavailable from error
+
+
+def _get_tracker() -> Tracker | None:
+    tracker = find_tracker()
+    if tracker is None:
+        logger.error("No event can be emitted: %s", Reason.TRACKER_DISABLED.description)
+    return tracker
+
+
+def _emit(
+    tracker: Tracker,
+    event: Event,
+    user: User,
+    message_id: str | None,
+    protected_keys: Collection[str],
+) -> Reason | None:
+    try:
+        context = build_context(event, user, message_id=message_id, protected_keys=protected_keys)
+    except Exception as error:
+        return _failed(Reason.INTERNAL_ERROR, message_id, error)
+    try:
+        emit(tracker, event.name, event.properties["data"], context)
+    except Exception as error:
+        return _failed(Reason.EMISSION_FAILED, message_id, error)
+    return None
+
+
+def _failed(reason: Reason, message_id: str | None, error: Exception) -> Reason:
+    logger.error("Event %s failed: %s.", printable(message_id), reason, exc_info=withheld(error))
+    return reason

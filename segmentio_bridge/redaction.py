@@ -1,0 +1,32 @@
+"""What may be written to a log about things that came over the wire."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+_MAX_CHARACTERS = 200
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+class WithheldError(Exception):
+    """Stands in a log for an error whose own message may quote an event."""
+
+
+def printable(value: object) -> str:
+    """Return `value` in quotes, in printable ASCII and cut at 200 characters.
+
+    Control characters, quotes and line ends are escaped, so that no value can forge a log line.
+    """
+    text = value if isinstance(value, str) else str(value)
+    return ascii(text[:_MAX_CHARACTERS])
+
+
+def withheld(error: BaseException) -> ExcInfo:
+    """Return `exc_info` for a logger: the error's traceback and type, but not its message.
+
+    The message and the chain of causes can hold anything that the failing code was given.
+    """
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    stand_in = WithheldError(f"{kind} (its message is withheld: it may quote the event)")
+    return (WithheldError, stand_in, error.__traceback__)

@@ -1,0 +1,91 @@
+"""What the operator sees of a delivery: log lines, monitoring attributes and the signal.
+
+Nothing here can change what became of an event, whatever a monitoring agent or a receiver does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from edx_django_utils.monitoring import set_custom_attribute
+
+from . import conf
+from .outcomes import Outcome, Reason, Status, count_by_status
+from .payload import Payload
+from .redaction import printable, withheld
+from .signals import events_processed
+from .validation import find_source
+
+logger = logging.getLogger(__name__)
+
+_MAX_ATTRIBUTE_CHARACTERS = 200
+
+
+def report(payload: Payload, outcomes: Sequence[Outcome]) -> None:
+    """Log the rejections, set the monitoring attributes and send `events_processed`. Never raises.
+
+    Failures have been logged where they happened, with their traceback.
+    """
+    for outcome in outcomes:
+        if outcome.status is Status.REJECTED:
+            logger.info("Event %s rejected: %s.", printable(outcome.message_id), outcome.reason)
+    try:
+        _set_attributes(payload, outcomes)
+    except Exception as error:
+        logger.error("The monitoring attributes could not be set.", exc_info=withheld(error))
+    events_processed.send_robust(sender=None, outcomes=list(outcomes))
+
+
+def _set_attributes(payload: Payload, outcomes: Sequence[Outcome]) -> None:
+    # .. custom_attribute_name: segment_batch_size
+    # .. custom_attribute_description: The number of raw events in the delivery; 1 for a delivery of
+    #    a single event.
+    set_custom_attribute("segment_batch_size", len(payload.raw_events))
+    # .. custom_attribute_name: segment_emitted_count
+    # .. custom_attribute_description: How many events of the delivery were emitted.
+    # .. custom_attribute_name: segment_ignored_count
+    # .. custom_attribute_description: How many events of the delivery were ignored.
+    # .. custom_attribute_name: segment_rejected_count
+    # .. custom_attribute_description: How many events of the delivery were rejected.
+    # .. custom_attribute_name: segment_failed_count
+    # .. custom_attribute_description: How many events of the delivery failed.
+    for status, count in count_by_status(outcomes).items():
+        set_custom_attribute(f"segment_{status}_count", count)
+    if not payload.is_batch:
+        _set_attributes_of_single(payload.raw_events[0], outcomes[0].reason)
+
+
+def _set_attributes_of_single(raw: dict[str, Any], reason: Reason | None) -> None:
+    source = find_source(raw, conf.SOURCE_MAP.get())
+    if source:
+        # .. custom_attribute_name: segment_event_source
+        # .. custom_attribute_description: The source of a single event, as
+        #    TRACKING_SEGMENTIO_SOURCE_MAP names it.
+        set_custom_attribute("segment_event_source", source)
+    properties = raw.get("properties")
+    if not isinstance(properties, dict):
+        return
+    if isinstance(properties.get("name"), str):
+        # .. custom_attribute_name: segment_event_name
+        # .. custom_attribute_description: The name that a single event carries, cut at 200
+        #    characters.
+        set_custom_attribute("segment_event_name", _attribute(properties["name"]))
+    if reason is Reason.INVALID_DATA:
+        # .. custom_attribute_name: segment_unexpected_data
+        # .. custom_attribute_description: What a single event has in place of the object
+        #    properties.data, cut at 200 characters.
+        set_custom_attribute("segment_unexpected_data", _attribute(properties["data"]))
+    if reason is Reason.INVALID_CONTEXT:
+        # .. custom_attribute_name: segment_unexpected_context
+        # .. custom_attribute_description: What a single event has in place of the object
+        #    properties.context, cut at 200 characters.
+        set_custom_attribute("segment_unexpected_context", _attribute(properties["context"]))
+
+
+def _attribute(value: object) -> str:
+    # Agents write attributes to places of their own: no control character and no lone surrogate
+    # may reach them.
+    text = str(value)[:_MAX_ATTRIBUTE_CHARACTERS]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

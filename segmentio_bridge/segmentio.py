@@ -1,0 +1,65 @@
+"""The names that a site knows from `common.djangoapps.track.views.segmentio`.
+
+A facade: no logic lives here. The constants are the descriptions of the reasons they stand for.
+"""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+
+from .exceptions import EventValidationError, MalformedBody, ServiceUnavailable
+from .outcomes import Reason, Status
+from .payload import parse_events
+from .pipeline import process
+from .reporting import report
+from .timestamps import parse_iso8601_timestamp
+from .views import segmentio_event
+
+__all__ = [
+    "ERROR_INVALID_CONTEXT_FIELD_TYPE",
+    "ERROR_INVALID_DATA_FIELD_TYPE",
+    "ERROR_INVALID_USER_ID",
+    "ERROR_MISSING_DATA",
+    "ERROR_MISSING_NAME",
+    "ERROR_MISSING_RECEIVED_AT",
+    "ERROR_MISSING_TIMESTAMP",
+    "ERROR_MISSING_USER_ID",
+    "ERROR_UNAUTHORIZED",
+    "ERROR_USER_NOT_EXIST",
+    "EventValidationError",
+    "parse_iso8601_timestamp",
+    "segmentio_event",
+    "track_segmentio_event",
+]
+
+ERROR_UNAUTHORIZED = "The request does not carry the configured credentials."
+ERROR_MISSING_USER_ID = Reason.MISSING_USER_ID.description
+ERROR_USER_NOT_EXIST = Reason.USER_NOT_FOUND.description
+ERROR_INVALID_USER_ID = Reason.INVALID_USER_ID.description
+ERROR_INVALID_CONTEXT_FIELD_TYPE = Reason.INVALID_CONTEXT.description
+ERROR_INVALID_DATA_FIELD_TYPE = Reason.INVALID_DATA.description
+ERROR_MISSING_DATA = Reason.MISSING_DATA.description
+ERROR_MISSING_NAME = Reason.MISSING_NAME.description
+ERROR_MISSING_TIMESTAMP = Reason.MISSING_TIMESTAMP.description
+ERROR_MISSING_RECEIVED_AT = Reason.MISSING_RECEIVED_AT.description
+
+
+def track_segmentio_event(request: HttpRequest) -> None:
+    """Record the single event in the request's body, without checking any credential.
+
+    Returns for an event that was emitted or ignored. Raises EventValidationError, with the text of
+    the matching constant, for one that was rejected and for a body that is not one JSON object;
+    ServiceUnavailable if the event could not be recorded for a reason that is not its own.
+    """
+    try:
+        payload = parse_events(request.body)
+    except MalformedBody:
+        raise EventValidationError("The body is not valid JSON.") from None
+    if payload.is_batch:
+        raise EventValidationError(Reason.NOT_AN_OBJECT.description)
+    (outcome,) = process(payload.raw_events)
+    report(payload, [outcome])
+    if outcome.reason and outcome.status is Status.REJECTED:
+        raise EventValidationError(outcome.reason.description)
+    if outcome.reason and outcome.status is Status.FAILED:
+        raise ServiceUnavailable(outcome.reason.description)

@@ -1,0 +1,72 @@
+"""Reading the moments that Segment writes; pure, and independent of the server's clock and zone."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+from dateutil import parser
+
+# What Segment sends: https://segment.com/docs/connections/spec/common/#timestamps. The standard
+# library reads this form many times faster than dateutil, and truncates beyond microseconds too.
+_ISO_8601 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
+    r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
+)
+
+# dateutil reads character by character in Python; no date that a person writes is longer.
+_MAX_DATEUTIL_CHARACTERS = 128
+
+# dateutil fills what a string leaves out from a default. Two defaults without a common year, month
+# or day (nor weekday) tell a string that names its day from one whose day would be a guess.
+_DEFAULTS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2001, 2, 2, tzinfo=UTC))
+
+
+def parse_iso8601_timestamp(value: str) -> datetime:
+    """Return the moment that `value` names, as an aware datetime in UTC.
+
+    ISO 8601 with any offset and any number of fractional digits (beyond microseconds truncated),
+    and what else `dateutil.parser.parse` reads in up to 128 characters. Without an offset it is
+    UTC. A string that leaves its day open, or names a time zone by an abbreviation other than UTC's
+    own, is not read: both would depend on where and when the server runs.
+
+    Raises ValueError if `value` cannot be read, or is a moment that does not exist in UTC.
+    """
+    try:
+        return _in_utc(_parse(value))
+    except OverflowError:
+        raise ValueError("no moment that exists in UTC") from None
+
+
+def _parse(value: str) -> datetime:
+    if _ISO_8601.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            # dateutil decides what is no date, so that both ways accept the same strings.
+            pass
+    if len(value) > _MAX_DATEUTIL_CHARACTERS:
+        raise ValueError("too long for a timestamp")
+    try:
+        first, second = (
+            parser.parse(value, default=default, tzinfos=_time_zone) for default in _DEFAULTS
+        )
+    except Exception as error:
+        # dateutil documents ValueError and OverflowError, but lets others slip from its lexer
+        # (decimal.InvalidOperation, TypeError, ...). Whatever a string does to it, it is no date.
+        raise ValueError("not a timestamp") from error
+    if first != second:
+        raise ValueError("a timestamp without a day")
+    return first
+
+
+def _time_zone(name: str | None, offset: int | None) -> timezone:
+    if name is not None and offset is None:
+        raise ValueError("an abbreviation that stands for several time zones")
+    return timezone(timedelta(seconds=offset or 0))
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC)

@@ -1,0 +1,107 @@
+"""From user ids to users: the only user query.
+
+User ids come from the wire. `primary_key_parser` lets none through that a database would choke on,
+so that one hostile id cannot spoil the query of a whole delivery.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Hashable
+from typing import Any, NamedTuple
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import connections
+from django.db.backends.base.operations import BaseDatabaseOperations
+from django.db.models import Field, ForeignKey
+
+_INTEGER = re.compile(r"-?[0-9]+")
+# int() of a longer string would cost more than it can tell: no integer key has so many digits.
+_MAX_INTEGER_CHARACTERS = 40
+_UUID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class User(NamedTuple):
+    """What the tracking context tells of a user; an `id` that is no integer is a string."""
+
+    id: int | str
+    username: str
+
+
+def primary_key_parser() -> Callable[[object], Hashable]:
+    """Return a function from a raw `userId` to a primary key of the site's user model.
+
+    The function accepts an integer, or a string that is a valid primary key, and raises ValueError
+    for everything else. It makes no query.
+    """
+    field = _primary_key_field()
+    kind = field.get_internal_type()
+    bounds = BaseDatabaseOperations.integer_field_ranges.get(kind)
+    if bounds is not None:
+        lowest, highest = bounds
+
+        def parse(value: object) -> Hashable:
+            key = _read_integer(value)
+            if not lowest <= key <= highest:
+                raise ValueError("outside the range of the key")
+            return key
+
+    else:
+
+        def parse(value: object) -> Hashable:
+            text = _read_text(value)
+            if kind == "UUIDField" and not _UUID.fullmatch(text):
+                raise ValueError("no UUID")
+            try:
+                key: Hashable = field.clean(text, None)
+            except (ValidationError, TypeError, OverflowError):
+                raise ValueError("no valid primary key") from None
+            return key
+
+    return parse
+
+
+def find_users(keys: Collection[Hashable]) -> dict[Hashable, User]:
+    """Return the users that have these primary keys, by key.
+
+    Makes one query, or as many as the database's limit of parameters makes necessary; none for no
+    keys. Raises django.db.Error if the database cannot answer.
+    """
+    if not keys:
+        return {}
+    model = get_user_model()
+    queryset = model._default_manager.values_list("pk", model.USERNAME_FIELD)
+    limit = connections[queryset.db].features.max_query_params or len(keys)
+    remaining: list[Any] = list(keys)
+    return {
+        key: User(key if isinstance(key, int) else str(key), str(username))
+        for start in range(0, len(remaining), limit)
+        for key, username in queryset.filter(pk__in=remaining[start : start + limit])
+    }
+
+
+def _primary_key_field() -> Field[Any, Any]:
+    field: Field[Any, Any] = get_user_model()._meta.pk
+    # The key of a model that inherits from a concrete one is a relation to its parent.
+    return field.target_field if isinstance(field, ForeignKey) else field
+
+
+def _read_integer(value: object) -> int:
+    # A bool is an int to Python, but no number to JSON.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or len(value) > _MAX_INTEGER_CHARACTERS:
+        raise ValueError("no integer")
+    if not _INTEGER.fullmatch(value):
+        raise ValueError("no integer")
+    return int(value)
+
+
+def _read_text(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("no text that every database can hold")
+    value.encode()  # UnicodeEncodeError is a ValueError: a lone surrogate is no text either.
+    return value

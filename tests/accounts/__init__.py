@@ -1,0 +1,1 @@
+"""User models of kinds other than Django's own."""

@@ -1,0 +1,32 @@
+"""Users with a UUID, a text, and an inherited primary key."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import User
+from django.db import models
+
+
+class UUIDUser(AbstractBaseUser):
+    """A user whose key is a UUID, and who is known by an email address."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    email = models.EmailField(unique=True)
+
+    USERNAME_FIELD = "email"
+
+
+class TextUser(AbstractBaseUser):
+    """A user whose key is a short text."""
+
+    code = models.CharField(primary_key=True, max_length=12)
+
+    USERNAME_FIELD = "code"
+
+
+class InheritedUser(User):
+    """A user whose key is a relation to the table it inherits from."""
+
+    motto = models.CharField(max_length=40)

@@ -1,0 +1,10 @@
+"""The demo's site for ASGI servers."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.demo.settings")
+application = get_asgi_application()
