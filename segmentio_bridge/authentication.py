@@ -1,7 +1,8 @@
 """Whether a request comes from the site's own Segment workspace.
 
-The first thing that happens to a request, before its body is read. Everything in it is hostile
-until then. Raises AuthenticationFailed, which tells the sender nothing.
+The key is looked at first of all, before the body is read; the signature as soon as the body is
+there, before it is parsed. Everything in a request is hostile until then. Raises
+AuthenticationFailed, which tells the sender nothing.
 """
 
 from __future__ import annotations
@@ -17,15 +18,40 @@ from .exceptions import AuthenticationFailed
 
 
 def authenticate(request: HttpRequest) -> None:
-    """Let a request pass that carries TRACKING_SEGMENTIO_WEBHOOK_SECRET.
+    """Let a request pass that carries TRACKING_SEGMENTIO_WEBHOOK_SECRET, if that is configured.
 
     Either as the query parameter `key`, once, or as `Authorization: Bearer <secret>`. While secrets
-    rotate, any of the list will do. Without a secret nobody passes.
+    rotate, any of the list will do. Without it a request passes only if its signature will be
+    verified.
 
     Raises AuthenticationFailed.
     """
     secrets = conf.WEBHOOK_SECRET.get()
-    if not _is_any_of(secrets, [*_keys(request), *_bearer_tokens(request)]):
+    if secrets:
+        if not _is_any_of(secrets, [*_keys(request), *_bearer_tokens(request)]):
+            raise AuthenticationFailed
+    elif not conf.SIGNATURE_SECRET.get():
+        raise AuthenticationFailed
+
+
+def verify_signature(request: HttpRequest, signable: Iterable[bytes]) -> None:
+    """Let a request pass that is signed with TRACKING_SEGMENTIO_SIGNATURE_SECRET, if that is set.
+
+    `X-Signature` is the hexadecimal HMAC-SHA1 of one of the `signable` byte strings, with one of
+    the secrets: https://segment.com/docs/connections/destinations/catalog/actions-webhook/.
+
+    Raises AuthenticationFailed.
+    """
+    secrets = conf.SIGNATURE_SECRET.get()
+    if not secrets:
+        return
+    signature = _wire_bytes(request.META.get("HTTP_X_SIGNATURE", ""))
+    signatures = [
+        hmac.digest(secret, signed, "sha1").hex().encode()
+        for signed in signable
+        for secret in secrets
+    ]
+    if not _is_any_of(signatures, [signature]):
         raise AuthenticationFailed
 
 

@@ -56,30 +56,46 @@ def check_settings(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> li
 
 @register
 def check_credentials(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E002: no credential is configured. W002: a secret is too short."""
+    """E002: no credential. W002: a short secret. W005: a signature without a key."""
     try:
-        secrets = conf.WEBHOOK_SECRET.get()
+        keys = conf.WEBHOOK_SECRET.get()
+        signature_secrets = conf.SIGNATURE_SECRET.get()
     except ImproperlyConfigured:
         return []  # E001 has said so.
-    if not secrets:
-        return [
+    messages: list[CheckMessage] = []
+    if not keys and not signature_secrets:
+        messages.append(
             Error(
                 "No credential is configured: every delivery is answered 401.",
                 hint=f"Set {conf.WEBHOOK_SECRET.name} to a long random string, and add the same "
                 "string to the URL in Segment, as ?key=….",
                 id="segmentio_bridge.E002",
             )
-        ]
-    if any(len(secret) < _MIN_SECRET_BYTES for secret in secrets):
-        return [
+        )
+    if signature_secrets and not keys:
+        messages.append(
             Warning(
-                f"{conf.WEBHOOK_SECRET.name} holds a secret of fewer than {_MIN_SECRET_BYTES} "
-                "characters, which can be guessed.",
-                hint='Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"',
-                id="segmentio_bridge.W002",
+                f"{conf.SIGNATURE_SECRET.name} is set without {conf.WEBHOOK_SECRET.name}: Segment "
+                "signs only the first event of a batch, so that the others could be anybody's.",
+                hint=f"Set {conf.WEBHOOK_SECRET.name} too.",
+                id="segmentio_bridge.W005",
             )
-        ]
-    return []
+        )
+    for setting, secrets in (
+        (conf.WEBHOOK_SECRET, keys),
+        (conf.SIGNATURE_SECRET, signature_secrets),
+    ):
+        if any(len(secret) < _MIN_SECRET_BYTES for secret in secrets):
+            messages.append(
+                Warning(
+                    f"{setting.name} holds a secret of fewer than {_MIN_SECRET_BYTES} characters, "
+                    "which can be guessed.",
+                    hint="Make one with: "
+                    'python -c "import secrets; print(secrets.token_urlsafe(32))"',
+                    id="segmentio_bridge.W002",
+                )
+            )
+    return messages
 
 
 @register

@@ -100,6 +100,12 @@ WEBHOOK_SECRET = Setting(
     "None, a string, or a list of strings",
     _secrets,
 )
+SIGNATURE_SECRET = Setting(
+    f"{PREFIX}SIGNATURE_SECRET",
+    None,
+    "None, a string, or a list of strings",
+    _secrets,
+)
 ALLOWED_TYPES = Setting(
     f"{PREFIX}ALLOWED_TYPES",
     ["track"],
@@ -133,6 +139,7 @@ MAX_BODY_BYTES = Setting(
 
 SETTINGS: tuple[Setting[object], ...] = (
     WEBHOOK_SECRET,
+    SIGNATURE_SECRET,
     ALLOWED_TYPES,
     DISALLOWED_SUBSTRING_NAMES,
     SOURCE_MAP,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -41,6 +43,24 @@ def parse_events(body: bytes) -> Payload:
     raise MalformedBody
 
 
+def find_signable(body: bytes) -> Iterator[bytes]:
+    """Yield what a sender may have signed: the whole body, and of a batch its first element.
+
+    The element's bytes are those of the body, since parsing and encoding it again would give
+    others. Of what follows the first element nothing is parsed.
+    """
+    yield body
+    batch = _START_OF_BATCH.match(body)
+    if batch is None:
+        return
+    try:
+        text = body[batch.end() :].decode()
+        _, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return
+    yield text[:end].encode()
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
@@ -60,6 +80,8 @@ def _finite_integer(digits: str) -> int:
         _finite_float(digits)
     return int(digits)
 
+
+_START_OF_BATCH = re.compile(rb"[ \t\n\r]*\[[ \t\n\r]*")
 
 _DECODER = json.JSONDecoder(
     parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_finite_integer

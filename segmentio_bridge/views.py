@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from django.views.decorators.csrf import csrf_exempt
 
 from . import conf
-from .authentication import authenticate
+from .authentication import authenticate, verify_signature
 from .exceptions import (
     AuthenticationFailed,
     BodyTooLarge,
@@ -26,7 +26,7 @@ from .exceptions import (
     ServiceUnavailable,
     UnsupportedMediaType,
 )
-from .payload import parse_events
+from .payload import find_signable, parse_events
 from .pipeline import process, should_be_retried
 from .redaction import printable, withheld
 from .reporting import report
@@ -84,7 +84,9 @@ segmentio_event._non_atomic_requests = _EveryDatabase()  # type: ignore[attr-def
 def _receive(request: HttpRequest) -> None:
     authenticate(request)
     _require_plain_json(request)
-    payload = parse_events(_read_body(request, conf.MAX_BODY_BYTES.get()))
+    body = _read_body(request, conf.MAX_BODY_BYTES.get())
+    verify_signature(request, find_signable(body))
+    payload = parse_events(body)
     outcomes = process(payload.raw_events)
     report(payload, outcomes)
     if should_be_retried(outcomes):

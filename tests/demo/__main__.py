@@ -9,29 +9,20 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import django
-from django.conf import settings
-from django.core.management import call_command
-
+from tests.demo.server import SECRET, TIMEOUT_SECONDS, serve
 from tests.factories import make_event, make_event_of_website, make_properties, without
 
 PATH = "/segmentio/event"
-USERS = {"1": "ada", "2": "grace", "3": "alan"}
-TIMEOUT_SECONDS = 30
+USERS = {1: "ada", 2: "grace", 3: "alan"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +33,7 @@ class Delivery:
     body: bytes
     status: int = 200
     emitted: int = 0
-    secret: str | None = None
+    secret: str = SECRET
 
 
 def make_deliveries() -> list[Delivery]:
@@ -51,7 +42,7 @@ def make_deliveries() -> list[Delivery]:
         properties={"label": "Forum: View Thread", "data": {"thread_id": "5f0c"}, "context": {}}
     )
     mixed = [
-        *[make_event(userId=user_id) for user_id in USERS for _ in range(25)],
+        *[make_event(userId=str(user_id)) for user_id in USERS for _ in range(25)],
         *[make_event_of_website() for _ in range(10)],
         *[make_event(type="identify") for _ in range(5)],
         *[make_event(userId="404") for _ in range(4)],
@@ -90,42 +81,8 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="segmentio-bridge-") as name:
         directory = Path(name)
-        set_up_site(directory)
-        with serve(directory) as port:
+        with serve(directory, USERS) as port:
             return keep_serving(port, directory) if options.serve else deliver_all(port, directory)
-
-
-def set_up_site(directory: Path) -> None:
-    """Create the database in `directory`, with the demo's users."""
-    os.environ.update(DEMO_DIRECTORY=str(directory), DJANGO_SETTINGS_MODULE="tests.demo.settings")
-    django.setup()
-    from django.contrib.auth.models import User  # models need the apps to be set up
-
-    call_command("migrate", verbosity=0)
-    User.objects.bulk_create(User(pk=pk, username=name) for pk, name in USERS.items())
-
-
-@contextmanager
-def serve(directory: Path) -> Iterator[int]:
-    """Run the site behind gunicorn on a free port of the loopback interface, and yield the port."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        (directory / "server.log").open("w") as log,
-    ):
-        port: int = listener.getsockname()[1]
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "gunicorn", "tests.demo.wsgi"),
-                *("--bind", f"fd://{listener.fileno()}", "--workers", "2"),
-            ],
-            pass_fds=[listener.fileno()],
-            stderr=log,
-        )
-    try:
-        yield port
-    finally:
-        server.terminate()
-        server.wait(TIMEOUT_SECONDS)
 
 
 def deliver_all(port: int, directory: Path) -> int:
@@ -160,12 +117,11 @@ def deliver_all(port: int, directory: Path) -> int:
 
 def post(port: int, delivery: Delivery) -> int:
     """Make the request as Segment makes it, and return the status of the answer."""
-    secret = delivery.secret or settings.TRACKING_SEGMENTIO_WEBHOOK_SECRET
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request(
             "POST",
-            f"{PATH}?key={quote(secret)}",
+            f"{PATH}?key={quote(delivery.secret)}",
             delivery.body,
             {"Content-Type": "application/json", "User-Agent": "Segment.io/1.0"},
         )
@@ -194,7 +150,7 @@ def print_outcomes(lines: list[str]) -> None:
 
 def keep_serving(port: int, directory: Path) -> int:
     """Print how to send events to the site, and wait to be interrupted."""
-    url = f"http://127.0.0.1:{port}{PATH}?key={quote(settings.TRACKING_SEGMENTIO_WEBHOOK_SECRET)}"
+    url = f"http://127.0.0.1:{port}{PATH}?key={quote(SECRET)}"
     example = directory / "event.json"
     example.write_bytes(_json(make_event(userId="1")))
     print(f"Serving at:\n\n  {url}\n\nUsers: {USERS}. Try, in another terminal:\n")

@@ -1,6 +1,8 @@
 """The demo's site, which is the tests' site too: SQLite, event-tracking and the bridge.
 
-`DEMO_DIRECTORY` names the folder for the database and the logs; the tests need none.
+Environment variables: `DEMO_DIRECTORY` is the folder for the database and the logs (without it, the
+database is in memory and nothing is written), `DEMO_WEBHOOK_SECRET` and `DEMO_SIGNATURE_SECRET` are
+the credentials.
 """
 
 from __future__ import annotations
@@ -56,7 +58,10 @@ EVENT_TRACKING_BACKENDS = {
 
 OPENEDX_TELEMETRY: list[str] = []
 
-TRACKING_SEGMENTIO_WEBHOOK_SECRET = "a secret that only Segment knows"
+TRACKING_SEGMENTIO_WEBHOOK_SECRET = os.environ.get(
+    "DEMO_WEBHOOK_SECRET", "a secret that only Segment knows"
+)
+TRACKING_SEGMENTIO_SIGNATURE_SECRET = os.environ.get("DEMO_SIGNATURE_SECRET")
 
 
 def _log_file(name: str) -> dict[str, Any]:
