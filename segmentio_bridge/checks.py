@@ -136,12 +136,18 @@ def check_ignored_urls(
     except NoReverseMatch:
         return []
     patterns = getattr(settings, "TRACKING_IGNORE_URL_PATTERNS", [])
-    if any(re.match(pattern, path) for pattern in patterns):
+    # The endpoint answers to both, and Segment calls whichever the operator wrote.
+    logged = [
+        spelling
+        for spelling in (path, f"{path}/")
+        if not any(re.match(pattern, spelling) for pattern in patterns)
+    ]
+    if not logged:
         return []
     return [
         Warning(
-            f"No entry of TRACKING_IGNORE_URL_PATTERNS matches {path}: TrackMiddleware writes each "
-            "delivery to the tracking log, with ?key= in clear.",
+            f"No entry of TRACKING_IGNORE_URL_PATTERNS matches {' or '.join(logged)}: "
+            "TrackMiddleware writes each delivery to the tracking log, with ?key= in clear.",
             hint=f"Add '^{re.escape(path)}' to TRACKING_IGNORE_URL_PATTERNS, and change the secret "
             "if it has been logged.",
             id="segmentio_bridge.W004",

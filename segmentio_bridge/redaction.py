@@ -14,12 +14,11 @@ class WithheldError(Exception):
 
 
 def printable(value: object) -> str:
-    """Return `value` in quotes, in printable ASCII and cut at 200 characters.
+    """Return `value` in quotes, in printable ASCII and cut at 200 characters; `-` for None.
 
     Control characters, quotes and line ends are escaped, so that no value can forge a log line.
     """
-    text = value if isinstance(value, str) else str(value)
-    return ascii(text[:_MAX_CHARACTERS])
+    return "-" if value is None else ascii(str(value)[:_MAX_CHARACTERS])
 
 
 def withheld(error: BaseException) -> ExcInfo:

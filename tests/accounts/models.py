@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.models import User
 from django.db import models
 
 
@@ -26,7 +25,15 @@ class TextUser(AbstractBaseUser):
     USERNAME_FIELD = "code"
 
 
-class InheritedUser(User):
+class Person(AbstractBaseUser):
+    """What an inherited user inherits from."""
+
+    nickname = models.CharField(max_length=40, unique=True)
+
+    USERNAME_FIELD = "nickname"
+
+
+class InheritedUser(Person):
     """A user whose key is a relation to the table it inherits from."""
 
     motto = models.CharField(max_length=40)

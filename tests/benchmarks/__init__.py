@@ -1,0 +1,1 @@
+"""What the bridge costs above its floors; `python -m tests.benchmarks` prints it."""

@@ -1,0 +1,90 @@
+"""From bytes to raw events, and what of the bytes may be signed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from segmentio_bridge.exceptions import MalformedBody
+from segmentio_bridge.payload import find_signable, parse_events
+
+
+def test_an_object_is_one_event() -> None:
+    payload = parse_events(b' {"type": "track"}\n')
+    assert payload.raw_events == [{"type": "track"}]
+    assert not payload.is_batch
+
+
+@pytest.mark.parametrize("elements", [[], [{}], [{"a": 1}, None, "text", [1], {"b": 2}]])
+def test_an_array_is_a_batch_of_anything_in_its_order(elements: list[object]) -> None:
+    payload = parse_events(json.dumps(elements).encode())
+    assert payload.raw_events == elements
+    assert payload.is_batch
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b" \n", id="white space"),
+        pytest.param(b'"text"', id="a string"),
+        pytest.param(b"42", id="a number"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"{", id="truncated"),
+        pytest.param(b"{} {}", id="two objects"),
+        pytest.param(b"[{},]", id="trailing comma"),
+        pytest.param(b"{'a': 1}", id="single quotes"),
+        pytest.param(b'{"a": "\n"}', id="raw control character"),
+        pytest.param(b'\xef\xbb\xbf{"a": 1}', id="byte order mark"),
+        pytest.param('{"a": "é"}'.encode("latin-1"), id="Latin-1"),
+        pytest.param('{"a": 1}'.encode("utf-16"), id="UTF-16"),
+        pytest.param(b'{"a": NaN}', id="NaN"),
+        pytest.param(b'{"a": Infinity}', id="Infinity"),
+        pytest.param(b'[{}, {"a": -Infinity}]', id="-Infinity"),
+        pytest.param(b'{"a": 1e999}', id="a float that overflows"),
+        pytest.param(b'{"a": -' + b"9" * 400 + b"}", id="an integer that overflows"),
+        pytest.param(b'{"a": ' + b"9" * 10_000 + b"}", id="an integer of 10,000 digits"),
+        pytest.param(b"[" * 100_000, id="deep and truncated"),
+        pytest.param(b"[" * 100_000 + b"]" * 100_000, id="too deep to parse"),
+    ],
+)
+def test_everything_else_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedBody) as caught:
+        parse_events(body)
+    # Neither the error nor its cause may carry the body to a log.
+    assert str(caught.value) == ""
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+def test_numbers_and_strings_are_kept_as_they_are() -> None:
+    digits = "1" + "0" * 305
+    body = f'[{{"a": {digits}, "b": 1e21, "c": -0.0, "d": "\\ud800\\u0000", "e": 1, "e": 2}}]'
+    assert parse_events(body.encode()).raw_events == [
+        {"a": int(digits), "b": 1e21, "c": -0.0, "d": "\ud800\0", "e": 2}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "signable"),
+    [
+        (b'{"a": 1}', [b'{"a": 1}']),
+        (b"", [b""]),
+        (b"[]", [b"[]"]),
+        (b" [", [b" ["]),
+        (b'[{"a": 1e21, "b": 1.0}]', [b'[{"a": 1e21, "b": 1.0}]', b'{"a": 1e21, "b": 1.0}']),
+        (b' [ \r\n\t{"a":1} , {"b":2}]', [b' [ \r\n\t{"a":1} , {"b":2}]', b'{"a":1}']),
+        (
+            b'[{"a":"\\ud800\xf0\x9f\x98\x80"},x',
+            [b'[{"a":"\\ud800\xf0\x9f\x98\x80"},x', b'{"a":"\\ud800\xf0\x9f\x98\x80"}'],
+        ),
+        (b'["text", 1]', [b'["text", 1]', b'"text"']),
+        (b"[NaN, 1]", [b"[NaN, 1]"]),
+        (b'[{}, "\xff"]', [b'[{}, "\xff"]']),
+        (b"[" * 100_000, [b"[" * 100_000]),
+    ],
+)
+def test_a_sender_may_sign_the_body_or_the_first_element_of_a_batch(
+    body: bytes, signable: list[bytes]
+) -> None:
+    assert list(find_signable(body)) == signable

@@ -1,0 +1,264 @@
+"""From raw events to outcomes: neighbours, users, failures and leaks."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError, connection
+from eventtracking import tracker as tracking
+from eventtracking.django.django_tracker import DjangoTracker
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from segmentio_bridge.exceptions import ServiceUnavailable
+from segmentio_bridge.outcomes import Outcome, Reason, Status
+from segmentio_bridge.pipeline import process, should_be_retried
+from tests.accounts.models import UUIDUser
+from tests.factories import make_event, make_event_of_website, make_properties
+
+TrackingLog = list[dict[str, Any]]
+
+
+class RefusingTracker(DjangoTracker):  # type: ignore[misc] - event-tracking has no types
+    """A tracker that raises for events of one name, with the event in its message."""
+
+    def emit(self, name: str | None = None, data: Any = None) -> None:
+        if name == "refused":
+            raise RuntimeError(f"no {name} for {data}")
+        super().emit(name, data)
+
+
+@contextmanager
+def registered(tracker: tracking.Tracker | None) -> Iterator[None]:
+    """Make `tracker` the global one, or have none."""
+    before = tracking.TRACKERS.pop(tracking.DEFAULT_TRACKER_NAME)
+    if tracker is not None:
+        tracking.register_tracker(tracker)
+    try:
+        yield
+    finally:
+        tracking.register_tracker(before)
+
+
+def named(name: str, **overrides: Any) -> dict[str, Any]:
+    return make_event(properties=make_properties(name=name), **overrides)
+
+
+def reasons(outcomes: list[Outcome]) -> list[Reason | None]:
+    return [outcome.reason for outcome in outcomes]
+
+
+@pytest.mark.usefixtures("learner")
+def test_each_event_has_its_own_outcome_in_order(tracking_log: TrackingLog) -> None:
+    raw_events: list[Any] = [
+        make_event(messageId="m-1"),
+        make_event_of_website(),
+        "no object",
+        make_event(userId="2", messageId="m-2"),
+        make_event(userId="1_0"),
+        make_event(messageId=7, userId=1),
+    ]
+    before = copy.deepcopy(raw_events)
+    assert process(raw_events) == [
+        Outcome(None, "m-1"),
+        Outcome(Reason.UNKNOWN_SOURCE, raw_events[1]["messageId"]),
+        Outcome(Reason.NOT_AN_OBJECT, None),
+        Outcome(Reason.USER_NOT_FOUND, "m-2"),
+        Outcome(Reason.INVALID_USER_ID, raw_events[4]["messageId"]),
+        Outcome(None, None),
+    ]
+    assert len(tracking_log) == 2
+    assert raw_events == before
+
+
+@pytest.mark.usefixtures("learner")
+@pytest.mark.parametrize(("count", "queries"), [(0, 0), (1, 1), (500, 1)])
+def test_a_delivery_makes_one_user_query_at_most(
+    count: int, queries: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    raw_events = [make_event(userId=str(number)) for number in range(1, count + 1)]
+    with django_assert_num_queries(queries):
+        assert (
+            reasons(process(raw_events)) == [None, *[Reason.USER_NOT_FOUND] * (count - 1)][:count]
+        )
+
+
+@pytest.mark.django_db
+def test_events_that_do_not_survive_cost_no_query(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    with django_assert_num_queries(0):
+        process([make_event_of_website(), make_event(timestamp=None), make_event(userId="x"), None])
+
+
+@pytest.mark.django_db
+def test_a_user_model_with_a_uuid_key(tracking_log: TrackingLog, settings: Settings) -> None:
+    settings.AUTH_USER_MODEL = "accounts.UUIDUser"
+    user = UUIDUser.objects.create(email="ada@example.org")
+    raw_events = [make_event(userId=str(user.pk)), make_event(userId=user.pk.hex), make_event()]
+    assert reasons(process(raw_events)) == [None, None, Reason.INVALID_USER_ID]
+    # An identifier that the tracking log and every other consumer can encode.
+    assert [event["context"]["user_id"] for event in tracking_log] == [str(user.pk)] * 2
+    assert {event["context"]["username"] for event in tracking_log} == {"ada@example.org"}
+
+
+@pytest.mark.usefixtures("learner")
+def test_without_a_database_nothing_is_emitted(
+    tracking_log: TrackingLog, app_log: list[logging.LogRecord]
+) -> None:
+    def gone(*arguments: Any) -> NoReturn:
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    with connection.execute_wrapper(gone), pytest.raises(ServiceUnavailable):
+        process([make_event(), make_event_of_website()])
+    assert not tracking_log
+    (record,) = app_log
+    assert record.levelno == logging.ERROR
+    assert "closed the connection" in logging.Formatter().format(record)
+
+
+@pytest.mark.usefixtures("learner")
+@pytest.mark.parametrize(
+    "name",
+    ["ALLOWED_TYPES", "SOURCE_MAP", "DISALLOWED_SUBSTRING_NAMES", "PROTECTED_CONTEXT_KEYS"],
+)
+def test_with_a_wrong_setting_nothing_is_emitted(
+    name: str, tracking_log: TrackingLog, settings: Settings
+) -> None:
+    setattr(settings, f"TRACKING_SEGMENTIO_{name}", 7)
+    with pytest.raises(ImproperlyConfigured, match=f"TRACKING_SEGMENTIO_{name}"):
+        process([make_event()])
+    assert not tracking_log
+
+
+@pytest.mark.usefixtures("learner")
+def test_settings_are_obeyed(tracking_log: TrackingLog, settings: Settings) -> None:
+    settings.TRACKING_SEGMENTIO_SOURCE_MAP = {"analytics.js": "website"}
+    settings.TRACKING_SEGMENTIO_ALLOWED_TYPES = ["Screen"]
+    settings.TRACKING_SEGMENTIO_DISALLOWED_SUBSTRING_NAMES = ["Private"]
+    settings.TRACKING_SEGMENTIO_PROTECTED_CONTEXT_KEYS = ["component"]
+    website: dict[str, Any] = {"context": {"library": {"name": "analytics.js"}}, "type": "screen"}
+    raw_events = [
+        make_event(),
+        named("edx.video.loaded", **website),
+        named("a PRIVATE matter", **website),
+    ]
+    assert reasons(process(raw_events)) == [Reason.UNKNOWN_SOURCE, None, Reason.DISALLOWED_NAME]
+    assert tracking_log[0]["context"]["event_source"] == "website"
+    assert "component" not in tracking_log[0]["context"]
+
+
+@pytest.mark.usefixtures("learner")
+def test_an_emission_that_fails_affects_nothing_else(
+    tracking_log: TrackingLog, app_log: list[logging.LogRecord]
+) -> None:
+    with registered(RefusingTracker()):
+        outcomes = process([named("one"), named("refused", messageId="m-2"), named("three")])
+        left_over = dict(tracking.get_tracker().located_context)
+    assert reasons(outcomes) == [None, Reason.EMISSION_FAILED, None]
+    assert [event["name"] for event in tracking_log] == ["one", "three"]
+    assert not left_over
+    (record,) = app_log
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == "Event 'm-2' failed: emission_failed."
+    # The traceback leads to the cause; its message, which quotes the event, is withheld.
+    text = logging.Formatter().format(record)
+    assert "in emit" in text
+    assert "currentTime" not in text
+
+
+@pytest.mark.usefixtures("learner")
+def test_without_a_tracker_the_events_fail(app_log: list[logging.LogRecord]) -> None:
+    with registered(None):
+        outcomes = process([make_event(), make_event(), make_event_of_website()])
+    assert reasons(outcomes) == [
+        Reason.TRACKER_DISABLED,
+        Reason.TRACKER_DISABLED,
+        Reason.UNKNOWN_SOURCE,
+    ]
+    (record,) = app_log
+    assert record.levelno == logging.ERROR
+    assert "EVENT_TRACKING_ENABLED" in record.getMessage()
+
+
+class Trap(dict[str, Any]):
+    """An object that no JSON can say, and that raises when it is looked through."""
+
+    def values(self) -> NoReturn:
+        raise RuntimeError("sprung by validation")
+
+    def items(self) -> NoReturn:
+        raise RuntimeError("sprung by the context")
+
+
+@pytest.mark.usefixtures("learner")
+def test_an_unexpected_error_affects_nothing_else(
+    tracking_log: TrackingLog, app_log: list[logging.LogRecord]
+) -> None:
+    class LaterTrap(Trap):
+        values = dict.values  # type: ignore[assignment] - not sprung by validation
+
+    raw_events = [named("one"), Trap(make_event()), named("three")]
+    raw_events[2:2] = [make_event(context=LaterTrap(make_event()["context"]))]
+    outcomes = process(raw_events)
+    assert reasons(outcomes) == [None, Reason.INTERNAL_ERROR, Reason.INTERNAL_ERROR, None]
+    assert [event["name"] for event in tracking_log] == ["one", "three"]
+    assert [record.levelno for record in app_log] == [logging.ERROR] * 2
+
+
+@pytest.mark.usefixtures("learner")
+def test_nothing_of_one_context_is_visible_to_the_next_event(tracking_log: TrackingLog) -> None:
+    own = make_properties(context={"only": "mine"}, course_id="course-v1:A+B+C")
+    bare = {"name": "bare", "data": {}}
+    process([make_event(properties=own), make_event(properties=bare)])
+    process([make_event(properties=bare)])
+    first, *others = (event["context"] for event in tracking_log)
+    assert {"only", "label", "course_id", "org_id"} <= first.keys()
+    for context in others:
+        assert not {"only", "label", "course_id", "org_id"} & context.keys()
+
+
+@pytest.mark.usefixtures("learner")
+def test_the_context_of_the_request_shows_through(tracking_log: TrackingLog) -> None:
+    request_context = {"host": "learn.example.org", "username": "", "agent": "Segment.io/1.0"}
+    with tracking.get_tracker().context("edx.request", request_context):
+        process([make_event()])
+    context = tracking_log[0]["context"]
+    assert context["host"] == "learn.example.org"
+    assert context["username"] == "ada"
+    assert context["agent"].startswith("Dalvik")
+
+
+EMITTED = Outcome(None, None)
+IGNORED = Outcome(Reason.UNKNOWN_SOURCE, None)
+REJECTED = Outcome(Reason.MISSING_NAME, None)
+FAILED = Outcome(Reason.EMISSION_FAILED, None)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([], False),
+        ([EMITTED], False),
+        ([IGNORED, REJECTED], False),
+        ([FAILED], True),
+        ([FAILED, IGNORED, REJECTED], True),
+        ([FAILED, EMITTED], False),
+    ],
+)
+def test_a_delivery_is_retried_if_that_saves_something_and_doubles_nothing(
+    outcomes: list[Outcome], expected: bool
+) -> None:
+    assert should_be_retried(outcomes) is expected
+
+
+def test_reasons_have_a_status_and_a_sentence() -> None:
+    for reason in Reason:
+        assert reason.status is not Status.EMITTED
+        assert reason.description.endswith((".", "?"))
+        assert reason == reason.value == str(reason)
