@@ -14,13 +14,13 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_script_prefix, reverse
 from eventtracking.backends.logger import MAX_EVENT_SIZE, LoggerBackend
 
 from . import conf
 from .emission import find_tracker
 
-_MIN_SECRET_BYTES = 16
+_MIN_SECRET_LENGTH = 16
 
 _TRACK_MIDDLEWARE = re.compile(r"(?:.*\.)?track\.middleware\.TrackMiddleware")
 
@@ -40,14 +40,16 @@ def check_settings(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> li
                     id="segmentio_bridge.E001",
                 )
             )
-    names = [setting.name for setting in conf.SETTINGS]
-    for name in dir(settings):
-        if name.startswith(conf.PREFIX) and name not in names:
+    # Compared without what all of them begin with, which would make any two of them alike.
+    names = [setting.name.removeprefix(conf.PREFIX) for setting in conf.SETTINGS]
+    for full_name in dir(settings):
+        name = full_name.removeprefix(conf.PREFIX)
+        if name != full_name and name not in names:
             close = difflib.get_close_matches(name, names, n=1)
             messages.append(
                 Warning(
-                    f"{name} is no setting of segmentio_bridge.",
-                    hint=f"Did you mean {close[0]}?" if close else "Remove it.",
+                    f"{full_name} is no setting of segmentio_bridge.",
+                    hint=f"Did you mean {conf.PREFIX}{close[0]}?" if close else "Remove it.",
                     id="segmentio_bridge.W001",
                 )
             )
@@ -85,10 +87,10 @@ def check_credentials(app_configs: Iterable[AppConfig] | None, **kwargs: Any) ->
         (conf.WEBHOOK_SECRET, keys),
         (conf.SIGNATURE_SECRET, signature_secrets),
     ):
-        if any(len(secret) < _MIN_SECRET_BYTES for secret in secrets):
+        if any(len(secret.decode()) < _MIN_SECRET_LENGTH for secret in secrets):
             messages.append(
                 Warning(
-                    f"{setting.name} holds a secret of fewer than {_MIN_SECRET_BYTES} characters, "
+                    f"{setting.name} holds a secret of fewer than {_MIN_SECRET_LENGTH} characters, "
                     "which can be guessed.",
                     hint="Make one with: "
                     'python -c "import secrets; print(secrets.token_urlsafe(32))"',
@@ -132,9 +134,11 @@ def check_ignored_urls(
     if not any(_TRACK_MIDDLEWARE.fullmatch(path) for path in settings.MIDDLEWARE):
         return []
     try:
-        path = reverse("segmentio_bridge:segmentio_event")
+        url = reverse("segmentio_bridge:segmentio_event")
     except NoReverseMatch:
         return []
+    # The middleware looks at PATH_INFO, which lacks the prefix that the site is mounted at.
+    path = "/" + url.removeprefix(get_script_prefix())
     patterns = getattr(settings, "TRACKING_IGNORE_URL_PATTERNS", [])
     # The endpoint answers to both, and Segment calls whichever the operator wrote.
     logged = [

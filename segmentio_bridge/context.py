@@ -13,9 +13,8 @@ from typing import Any
 from opaque_keys import InvalidKeyError
 from opaque_keys.edx.keys import CourseKey
 
+from .events import Event, User
 from .redaction import printable
-from .users import User
-from .validation import Event
 
 logger = logging.getLogger(__name__)
 

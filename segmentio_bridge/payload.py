@@ -9,18 +9,10 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from .events import Payload
 from .exceptions import MalformedBody
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """The raw events of one delivery, in their order."""
-
-    raw_events: list[Any]
-    is_batch: bool
 
 
 def parse_events(body: bytes) -> Payload:

@@ -21,11 +21,12 @@ from django.db import Error as DatabaseError
 from . import conf
 from .context import build_context
 from .emission import Tracker, emit, find_tracker
+from .events import Event, User
 from .exceptions import ServiceUnavailable
 from .outcomes import Outcome, Reason, Status, count_by_status
 from .redaction import printable, withheld
-from .users import User, find_users, primary_key_parser
-from .validation import Event, Rules, find_message_id, validate
+from .users import find_users, primary_key_parser
+from .validation import Rules, find_message_id, validate
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 from edx_django_utils.monitoring import set_custom_attribute
 
 from . import conf
+from .events import Payload
 from .outcomes import Outcome, Reason, Status, count_by_status
-from .payload import Payload
 from .redaction import printable, withheld
 from .signals import events_processed
 from .validation import find_source

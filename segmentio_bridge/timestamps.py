@@ -18,17 +18,29 @@ _ISO_8601 = re.compile(
 _MAX_DATEUTIL_CHARACTERS = 128
 
 # dateutil fills what a string leaves out from a default. Two defaults without a common year, month
-# or day (nor weekday) tell a string that names its day from one whose day would be a guess.
-_DEFAULTS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2001, 2, 2, tzinfo=UTC))
+# or day, nor a day of the week that comes next, tell a string that names its day from one whose day
+# would be a guess.
+_DEFAULTS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2001, 2, 15, tzinfo=UTC))
+
+
+class _WithoutGuesses(parser.parserinfo):
+    def convertyear(self, year: int, century_specified: bool = False) -> int:
+        if not century_specified:
+            raise ValueError("a year without a century")
+        return year
+
+
+_DATEUTIL = parser.parser(_WithoutGuesses())
 
 
 def parse_iso8601_timestamp(value: str) -> datetime:
     """Return the moment that `value` names, as an aware datetime in UTC.
 
     ISO 8601 with any offset and any number of fractional digits (beyond microseconds truncated),
-    and what else `dateutil.parser.parse` reads in up to 128 characters. Without an offset it is
-    UTC. A string that leaves its day open, or names a time zone by an abbreviation other than UTC's
-    own, is not read: both would depend on where and when the server runs.
+    and what else dateutil reads in up to 128 printable ASCII characters. Without an offset it is
+    UTC. What dateutil would have to guess is not read: a day or a century that is left out, and
+    time zones by other abbreviations than UTC's own. Its guesses depend on where and when the
+    server runs.
 
     Raises ValueError if `value` cannot be read, or is a moment that does not exist in UTC.
     """
@@ -45,11 +57,12 @@ def _parse(value: str) -> datetime:
         except ValueError:
             # dateutil decides what is no date, so that both ways accept the same strings.
             pass
-    if len(value) > _MAX_DATEUTIL_CHARACTERS:
-        raise ValueError("too long for a timestamp")
+    value = value.strip()
+    if len(value) > _MAX_DATEUTIL_CHARACTERS or not (value.isascii() and value.isprintable()):
+        raise ValueError("no text that a date is written in")
     try:
         first, second = (
-            parser.parse(value, default=default, tzinfos=_time_zone) for default in _DEFAULTS
+            _DATEUTIL.parse(value, default=default, tzinfos=_time_zone) for default in _DEFAULTS
         )
     except Exception as error:
         # dateutil documents ValueError and OverflowError, but lets others slip from its lexer

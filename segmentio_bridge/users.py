@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Hashable
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
@@ -16,17 +16,12 @@ from django.db import connections
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.models import Field, ForeignKey
 
+from .events import User
+
 _INTEGER = re.compile(r"-?[0-9]+")
 # int() of a longer string would cost more than it can tell: no integer key has so many digits.
 _MAX_INTEGER_CHARACTERS = 40
 _UUID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-class User(NamedTuple):
-    """What the tracking context tells of a user; an `id` that is no integer is a string."""
-
-    id: int | str
-    username: str
 
 
 def primary_key_parser() -> Callable[[object], Hashable]:
@@ -50,9 +45,7 @@ def primary_key_parser() -> Callable[[object], Hashable]:
     else:
 
         def parse(value: object) -> Hashable:
-            text = _read_text(value)
-            if kind == "UUIDField" and not _UUID.fullmatch(text):
-                raise ValueError("no UUID")
+            text = _read_uuid(value) if kind == "UUIDField" else _read_text(value)
             try:
                 key: Hashable = field.clean(text, None)
             except (ValidationError, TypeError, OverflowError):
@@ -84,7 +77,9 @@ def find_users(keys: Collection[Hashable]) -> dict[Hashable, User]:
 def _primary_key_field() -> Field[Any, Any]:
     field: Field[Any, Any] = get_user_model()._meta.pk
     # The key of a model that inherits from a concrete one is a relation to its parent.
-    return field.target_field if isinstance(field, ForeignKey) else field
+    while isinstance(field, ForeignKey):
+        field = field.target_field
+    return field
 
 
 def _read_integer(value: object) -> int:
@@ -96,6 +91,13 @@ def _read_integer(value: object) -> int:
     if not _INTEGER.fullmatch(value):
         raise ValueError("no integer")
     return int(value)
+
+
+def _read_uuid(value: object) -> str:
+    # uuid.UUID() would take an integer, underscores and the digits of any script, too.
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise ValueError("no UUID")
+    return value
 
 
 def _read_text(value: object) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from .events import Event
 from .outcomes import Reason
 from .timestamps import parse_iso8601_timestamp
 
@@ -33,22 +34,6 @@ class Rules:
     source_map: Mapping[str, str | None]
     allowed_types: frozenset[str]
     disallowed_names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A raw event that passed validation, but for its user.
-
-    `client` is the raw event's `context`, `user_id` its `userId` as it came.
-    """
-
-    name: str
-    source: str
-    client: dict[str, Any]
-    properties: dict[str, Any]
-    user_id: object
-    timestamp: datetime
-    received_at: datetime
 
 
 def find_message_id(raw: object) -> str | None:

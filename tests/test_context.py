@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from segmentio_bridge.context import build_context
-from segmentio_bridge.users import User
-from segmentio_bridge.validation import Event, Rules, validate
+from segmentio_bridge.events import Event, User
+from segmentio_bridge.validation import Rules, validate
 from tests.factories import make_event, make_properties, without
 
 RULES = Rules({"analytics-kotlin": "mobile"}, frozenset({"track"}), ())

@@ -172,7 +172,7 @@ def expect(sent: Sent) -> dict[str, Any]:
     props = sent.raw["properties"]
     own = props.get("context", {})
 
-    context = {"event_source": SOURCES[client["library"]["name"]]}
+    context: dict[str, Any] = {"event_source": SOURCES[client["library"]["name"]]}
     if "application" not in own:
         version = ""
         if isinstance(client.get("app"), dict) and "version" in client["app"]:

@@ -24,7 +24,7 @@ from tests.factories import make_event, make_event_of_website, make_properties
 TrackingLog = list[dict[str, Any]]
 
 
-class RefusingTracker(DjangoTracker):  # type: ignore[misc] - event-tracking has no types
+class RefusingTracker(DjangoTracker):
     """A tracker that raises for events of one name, with the event in its message."""
 
     def emit(self, name: str | None = None, data: Any = None) -> None:
@@ -201,7 +201,7 @@ def test_an_unexpected_error_affects_nothing_else(
     tracking_log: TrackingLog, app_log: list[logging.LogRecord]
 ) -> None:
     class LaterTrap(Trap):
-        values = dict.values  # type: ignore[assignment] - not sprung by validation
+        values = dict.values  # type: ignore[assignment]  # not sprung by validation
 
     raw_events = [named("one"), Trap(make_event()), named("three")]
     raw_events[2:2] = [make_event(context=LaterTrap(make_event()["context"]))]

@@ -10,8 +10,8 @@ import pytest
 from edx_django_utils.monitoring import TelemetryBackend
 from pytest_django import Settings
 
+from segmentio_bridge.events import Payload
 from segmentio_bridge.outcomes import Outcome, Reason
-from segmentio_bridge.payload import Payload
 from segmentio_bridge.reporting import report
 from segmentio_bridge.signals import events_processed
 from tests.factories import make_event, make_event_of_website, make_properties
@@ -21,7 +21,7 @@ Attributes = dict[str, Any]
 recorded: Attributes = {}
 
 
-class RecordingTelemetry(TelemetryBackend):  # type: ignore[misc] - edx-django-utils has no types
+class RecordingTelemetry(TelemetryBackend):
     """A monitoring agent that remembers attributes, and fails for a value on demand."""
 
     def set_attribute(self, key: str, value: object) -> None:

@@ -19,8 +19,16 @@ from hypothesis import strategies as st
 from segmentio_bridge.timestamps import parse_iso8601_timestamp
 
 
-def utc(*fields: int) -> datetime:
-    return datetime(*fields, tzinfo=UTC)  # type: ignore[arg-type, misc]
+def utc(
+    year: int,
+    month: int,
+    day: int,
+    hour: int = 0,
+    minute: int = 0,
+    second: int = 0,
+    microsecond: int = 0,
+) -> datetime:
+    return datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC)
 
 
 def read(text: str) -> datetime | None:
@@ -32,12 +40,18 @@ def read(text: str) -> datetime | None:
 
 
 def read_with_dateutil(text: str, default: datetime | None = None) -> datetime | None:
-    """The moment in `text` as dateutil alone understands it, without an offset in UTC."""
-    try:
-        moment = parser.parse(text, default=default)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
+    """The moment in `text` as dateutil alone reads it on a server in UTC."""
+    with time_zone("UTC"):
+        try:
+            moment = parser.parse(text, default=default)
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            return None
+
+
+def in_digits_from(zero: int, text: str) -> str:
+    """`text` with the digits of the script whose zero has this code point."""
+    return text.translate({ord("0") + digit: zero + digit for digit in range(10)})
 
 
 @contextmanager
@@ -195,6 +209,8 @@ REFUSED = [
     "1772442927352",
     "1e9",
     "999999999999999999999999999999999999",
+    # dateutil raises decimal.InvalidOperation, which is no ValueError.
+    "2026-03-02 99999999999999999999999999999h",
     # What no one who writes a date types.
     "\0",
     "2026-03-02T09:15:27Z\0",
@@ -202,10 +218,10 @@ REFUSED = [
     "\ud800",
     "2026-03-02T09:15:27Z\udfff",
     "2026-03-02\ud83d",
-    "٢٠٢٦-٠٣-٠٢",
-    "٢٠٢٦-٠٣-٠٢T٠٩:١٥:٢٧Z",
-    "２０２６-03-02",
-    "2026-03-02T09:15:2٧Z",
+    in_digits_from(0x0660, "2026-03-02"),
+    in_digits_from(0x0660, "2026-03-02T09:15:27Z"),
+    in_digits_from(0xFF10, "2026") + "-03-02",
+    "2026-03-02T09:15:2" + in_digits_from(0x0660, "7") + "Z",
     "2026-03-0²",
 ]
 
@@ -236,8 +252,7 @@ def test_accepted(text: str, moment: datetime) -> None:
 
 @pytest.mark.parametrize("text", REFUSED, ids=ascii)
 def test_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
-        parse_iso8601_timestamp(text)
+    assert read(text) is None
 
 
 @pytest.mark.parametrize("text", TOO_LONG.values(), ids=TOO_LONG)
@@ -264,7 +279,7 @@ def test_the_longest_string_that_dateutil_gets() -> None:
 FRACTIONS = st.text("0123456789", max_size=12)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=1_000)
 @given(
     day=st.dates(),
     second=st.integers(0, 86_399),
@@ -308,7 +323,7 @@ def numbers(width: int, highest: int) -> st.SearchStrategy[str]:
     return st.integers(0, highest).map(lambda number: f"{number:0{width}}")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=1_000)
 @given(
     st.builds(
         "{}-{}-{}T{}:{}:{}{}{}".format,
@@ -341,22 +356,21 @@ def test_iso_8601_as_dateutil_reads_it(text: str) -> None:
 
 # Any text: an aware datetime in UTC or ValueError, whatever the server's zone and day.
 
-TOKENS = st.sampled_from(
-    [
-        *"0 1 2 9 12 13 24 29 31 59 60 99 2020 2026 9999 0001 20260302 091527 .5 1e5".split(),
-        *"Mon Thursday Jan March Feb sept am PM h m s st of and ad".split(),
-        *"T Z z UTC GMT EST IST CST XYZ ( )".split(),
-        *[" ", "  ", ":", ":", "-", "-", "/", "+", ".", ",", "\0", "\n", "٣", "\ud800", "é"],
-        *["2026-03-02", "09:15:27", "+05:30", "-0500", "2 Mar 2026", "Jan 2020"],
-    ]
+_PIECES = (
+    "0|1|2|9|12|13|24|29|31|59|60|99|2020|2026|9999|0001|20260302|091527|.5|1e5"
+    "|Mon|Thursday|Jan|March|Feb|sept|am|PM|h|m|s|st|of|and|ad"
+    "|T|Z|z|UTC|GMT|EST|IST|CST|XYZ|(|)"
+    "| |  |:|:|-|-|/|+|.|,|\0|\n|\u0663|\ud800|é"
+    "|2026-03-02|09:15:27|+05:30|-0500|2 Mar 2026|Jan 2020"
 )
+TOKENS = st.sampled_from(_PIECES.split("|"))
 TEXTS = st.text(st.characters(), max_size=150) | st.lists(TOKENS, max_size=14).map("".join)
 
 # The abbreviations of some of these are among the tokens.
 ZONES = ["UTC", "America/New_York", "Asia/Kolkata", "XYZ-14", "CST+11"]
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=1_000)
 @given(TEXTS)
 @example("2026-03-02 09:15")
 @example("2026-03-02 09:15 EST")
@@ -373,7 +387,7 @@ def test_any_text_in_any_zone(text: str) -> None:
     assert results[0] is None or results[0].tzinfo is UTC
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=1_000)
 @given(st.lists(TOKENS, max_size=8).map(" ".join) | st.lists(TOKENS, max_size=8).map("".join))
 @example("2026-03-02 09:15")
 @example("Mon 2 Mar 2026")
@@ -382,8 +396,13 @@ def test_no_day_is_guessed(text: str) -> None:
     # dateutil takes what a string leaves out from a default, which is today if one does not say.
     result = read(text)
     if result is not None:
-        midnights = [datetime(1999, 12, 27), datetime(2024, 2, 29), datetime(2026, 11, 9)]  # noqa: DTZ001
-        assert {read_with_dateutil(text, midnight) for midnight in midnights} == {result}
+        midnights = [utc(1999, 12, 27), utc(2024, 2, 29), utc(2026, 11, 9)]
+        readings = {read_with_dateutil(text, midnight) for midnight in midnights}
+        assert len(readings) == 1
+        # In which century two digits lie is not dateutil's to say: it goes by the server's clock.
+        assert [f"{reading:%y-%m-%d %H:%M:%S.%f}" for reading in readings if reading] == [
+            f"{result:%y-%m-%d %H:%M:%S.%f}"
+        ]
 
 
 TWO_DIGIT_YEARS = ["3 Mar 26", "3 Mar 68", "03/02/76", "Tue, 03 Mar 99 10:00:00 +0000", "26-03-02"]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from segmentio_bridge.events import Event
 from segmentio_bridge.outcomes import Reason, Status
-from segmentio_bridge.validation import MAX_DEPTH, Event, Rules, find_message_id, validate
+from segmentio_bridge.validation import MAX_DEPTH, Rules, find_message_id, validate
 from tests.factories import make_event, make_properties, without
 
 RULES = Rules(

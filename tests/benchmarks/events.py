@@ -49,7 +49,7 @@ _LIBRARIES = ("analytics-android", "analytics-ios", "analytics-kotlin", "analyti
 
 
 def make_events(count: int) -> list[dict[str, Any]]:
-    """Return `count` raw events that the bridge emits; those of a single delivery, or of a batch."""
+    """Return `count` raw events that the bridge emits."""
     rng = random.Random(count)
     return [_make_event(rng, number) for number in range(count)]
 

@@ -1,4 +1,4 @@
-"""Deliveries over HTTP: gunicorn with one and with two workers, and a load on the same machine.
+"""Deliveries over HTTP: gunicorn with one and with two workers, and a load from the same machine.
 
 Each worker answers one request at a time and closes the connection, as gunicorn's default worker
 does behind a proxy. What sends the load shares the processors with the server.
@@ -10,10 +10,10 @@ import itertools
 import random
 import socket
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -24,40 +24,43 @@ from tests.demo.server import SECRET, TIMEOUT_SECONDS, serve
 from .events import encode, make_events
 from .site import BARE_PARSE, BRIDGE
 
-_SENDERS_AT_SATURATION_PER_WORKER = 4
+_GUNICORN = ("gunicorn", "django.core.wsgi:get_wsgi_application()", "--bind", "fd://{fd}")
+_SENDERS_PER_WORKER = 4
 _SENDERS_AT_HALF_LOAD = 32
+_DISTINCT_SINGLES = 200
+_DISTINCT_BATCHES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class HttpScale:
-    """How long and with what is measured, in seconds and events."""
+    """How long each load is kept up, in seconds, and how large the batches are, in events."""
 
-    saturated_seconds: float
-    half_loaded_seconds: float
-    largest_deliveries: int
+    seconds_at_saturation: float
+    seconds_at_half_load: float
     batch: int
     large_batch: int
+    large_deliveries: int
 
 
 FULL = HttpScale(
-    saturated_seconds=4,
-    half_loaded_seconds=10,
-    largest_deliveries=5,
+    seconds_at_saturation=4,
+    seconds_at_half_load=10,
     batch=1000,
     large_batch=4000,
+    large_deliveries=5,
 )
 QUICK = HttpScale(
-    saturated_seconds=0.2,
-    half_loaded_seconds=0.3,
-    largest_deliveries=1,
+    seconds_at_saturation=0.1,
+    seconds_at_half_load=0.2,
     batch=100,
     large_batch=400,
+    large_deliveries=2,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests to send in turn, each of a delivery of so many events."""
+    """Requests that are sent in turn, each a delivery of so many events."""
 
     title: str
     requests: Sequence[bytes]
@@ -66,48 +69,132 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """Deliveries a second at saturation, and seconds to an answer at half of that."""
+    """Deliveries a second at saturation, and seconds to an answer at half of that rate."""
 
     workers: int
     load: Load
     saturation: float
-    answered: int
     p50: float
     p99: float
+    answers: int
 
 
 @dataclass(frozen=True, slots=True)
 class LargeDelivery:
-    """The median of the seconds to answer one delivery of many events, sent to an idle server."""
+    """Seconds until an idle server has answered a delivery of so many events (the median)."""
 
     workers: int
     events: int
     seconds: float
 
 
-def measure_http(scale: HttpScale) -> Iterator[LoadResult | LargeDelivery]:
-    """Measure each load against one worker and against two."""
-    loads = _make_loads(scale)
-    largest = _request(BRIDGE, encode(make_events(scale.large_batch)))
+def measure_http(scale: HttpScale) -> tuple[list[LoadResult], list[LargeDelivery]]:
+    """Measure each load, and a large delivery, with one worker and with two."""
+    loads = list(_make_loads(scale))
+    large_delivery = _make_request(BRIDGE, encode(make_events(scale.large_batch)))
+    results, large_deliveries = [], []
     for workers in (1, 2):
-        with tempfile.TemporaryDirectory() as directory, _serve(Path(directory), workers) as port:
-            for load in loads:
-                yield _measure(port, workers, load, scale)
-            seconds = median(
-                _exchange(port, largest, start=time.perf_counter())
-                for _ in range(scale.largest_deliveries)
-            )
-            yield LargeDelivery(workers, scale.large_batch, seconds)
+        with _serve(workers) as port:
+            results += [_measure(port, workers, load, scale) for load in loads]
+            seconds = [_timed_exchange(port, large_delivery) for _ in range(scale.large_deliveries)]
+            large_deliveries.append(LargeDelivery(workers, scale.large_batch, median(seconds)))
+    return results, large_deliveries
 
 
-def _make_loads(scale: HttpScale) -> list[Load]:
-    singles = [encode(event) for event in make_events(200)]
-    batches = [encode(make_events(scale.batch + number)[number:]) for number in range(4)]
-    return [
-        Load(f"{title}, {view}", [_request(path, body) for body in bodies], events)
-        for title, bodies, events in (
-            ("single events", singles, 1),
-            (f"batches of {scale.batch:,}", batches, scale.batch),
-        )
-        for view, path in (("bridge", BRIDGE), ("bare view", BARE_PARSE))
-    ]
+def _make_loads(scale: HttpScale) -> Iterator[Load]:
+    singles = [encode(event) for event in make_events(_DISTINCT_SINGLES)]
+    events = make_events(_DISTINCT_BATCHES * scale.batch)
+    batches = [encode(events[start::_DISTINCT_BATCHES]) for start in range(_DISTINCT_BATCHES)]
+    for title, bodies, size in (
+        ("single events", singles, 1),
+        (f"batches of {scale.batch:,}", batches, scale.batch),
+    ):
+        for view, path in (("bridge", BRIDGE), ("bare view", BARE_PARSE)):
+            requests = [_make_request(path, body) for body in bodies]
+            yield Load(f"{title}, {view}", requests, size)
+
+
+def _make_request(path: str, body: bytes) -> bytes:
+    head = (
+        f"POST {path}?key={quote(SECRET)} HTTP/1.1\r\n"
+        "Host: localhost\r\n"
+        "User-Agent: Segment.io/1.0\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "\r\n"
+    )
+    return head.encode() + body
+
+
+@contextmanager
+def _serve(workers: int) -> Iterator[int]:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        serve(
+            Path(directory),
+            users={},
+            server=(*_GUNICORN, "--workers", str(workers)),
+            environ={"DJANGO_SETTINGS_MODULE": "tests.benchmarks.settings"},
+        ) as port,
+    ):
+        yield port
+
+
+def _measure(port: int, workers: int, load: Load, scale: HttpScale) -> LoadResult:
+    for request in load.requests[: 10 * workers]:
+        _exchange(port, request)
+    saturation = _saturate(port, load, scale.seconds_at_saturation, workers * _SENDERS_PER_WORKER)
+    seconds = _send_at_rate(port, load, saturation / 2, scale.seconds_at_half_load)
+    percentiles = quantiles(seconds, n=100, method="inclusive")
+    return LoadResult(workers, load, saturation, median(seconds), percentiles[98], len(seconds))
+
+
+def _saturate(port: int, load: Load, seconds: float, senders: int) -> float:
+    """Return the answers a second to senders of which each sends on as soon as it is answered."""
+    start = time.perf_counter()
+
+    def send(sender: int) -> int:
+        for sent in itertools.count(1):
+            _exchange(port, load.requests[(sent * senders + sender) % len(load.requests)])
+            if time.perf_counter() - start > seconds:
+                return sent
+        raise AssertionError("counting does not end")
+
+    with ThreadPoolExecutor(senders) as pool:
+        answers = sum(pool.map(send, range(senders)))
+    return answers / (time.perf_counter() - start)
+
+
+def _send_at_rate(port: int, load: Load, rate: float, seconds: float) -> list[float]:
+    """Send `rate` requests a second at random moments; return the seconds to each answer.
+
+    They count from the moment at which the request was due, so that a server that has fallen
+    behind is not spared.
+    """
+    rng = random.Random(0)
+    gaps = (rng.expovariate(rate) for _ in range(max(2, round(rate * seconds))))
+    start = time.perf_counter()
+    dues = [start + offset for offset in itertools.accumulate(gaps)]
+
+    def send(index: int) -> float:
+        time.sleep(max(0.0, dues[index] - time.perf_counter()))
+        _exchange(port, load.requests[index % len(load.requests)])
+        return time.perf_counter() - dues[index]
+
+    with ThreadPoolExecutor(_SENDERS_AT_HALF_LOAD) as pool:
+        return list(pool.map(send, range(len(dues))))
+
+
+def _timed_exchange(port: int, request: bytes) -> float:
+    start = time.perf_counter()
+    _exchange(port, request)
+    return time.perf_counter() - start
+
+
+def _exchange(port: int, request: bytes) -> None:
+    """Send a request and wait for the answer's end; raise ValueError if the answer is not 200."""
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
+        connection.sendall(request)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise ValueError(f"200 expected, not {answer[:40]!r}")

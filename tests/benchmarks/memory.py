@@ -21,14 +21,14 @@ from .site import BRIDGE, Site, make_environ, make_environ_of_file
 
 
 def main(meter: str, body: Path) -> None:
-    """Print the peak of a delivery of `body`, above what the process needs at rest."""
+    """Print the peak in bytes of a delivery of `body`, above what the process needs at rest."""
     peak_above_idle = METERS[meter]
     site = Site()
     site.deliver([make_environ(BRIDGE, encode(make_events(10))) for _ in range(10)])
     with body.open("rb") as file:
         environ = make_environ_of_file(BRIDGE, file, os.stat(body).st_size)
         gc.collect()
-        print(peak_above_idle(lambda: site.deliver([environ])))
+        sys.stdout.write(f"{peak_above_idle(lambda: site.deliver([environ]))}\n")
 
 
 def _resident(run: Callable[[], None]) -> int:

@@ -23,16 +23,15 @@ _database = os.environ["BENCHMARK_DATABASE"]
 _database_name = os.environ["BENCHMARK_DATABASE_NAME"]
 _options: dict[str, Any] = {"read_default_group": "client"} if _database == "mariadb" else {}
 
-DATABASES = {
-    "default": {
-        "ENGINE": ENGINES[_database],
-        "NAME": _database_name,
-        "OPTIONS": _options,
-        # Opening a connection is the site's cost, not the bridge's, and the floors open none.
-        "CONN_MAX_AGE": None,
-        "TEST": {"NAME": _database_name},
-    }
+_default: Any = {
+    "ENGINE": ENGINES[_database],
+    "NAME": _database_name,
+    "OPTIONS": _options,
+    # Opening a connection is the site's cost, not the bridge's, and the floors open none.
+    "CONN_MAX_AGE": None,
+    "TEST": {"NAME": _database_name},
 }
+DATABASES = {"default": _default}
 
 # The demo's own app writes a line about every outcome.
 INSTALLED_APPS = [app for app in _DEMO_APPS if app != "tests.demo"]

@@ -84,9 +84,7 @@ def make_environ(path: str, body: bytes, *, secret: str = SECRET) -> Environ:
     return make_environ_of_file(path, io.BytesIO(body), len(body), secret=secret)
 
 
-def make_environ_of_file(
-    path: str, body: IO[bytes], size: int, *, secret: str = SECRET
-) -> Environ:
+def make_environ_of_file(path: str, body: IO[bytes], size: int, *, secret: str = SECRET) -> Environ:
     """Return the WSGI environment of a delivery whose body of `size` bytes is read from a file."""
     return {
         "CONTENT_LENGTH": str(size),

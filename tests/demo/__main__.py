@@ -14,8 +14,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from urllib.parse import quote
 
 from tests.demo.server import SECRET, TIMEOUT_SECONDS, serve
@@ -108,11 +110,13 @@ def deliver_all(port: int, directory: Path) -> int:
             failures.append(
                 f"{delivery.title}: {delivery.status}, {delivery.emitted} lines expected"
             )
-    print_tracking_log(_lines(directory / "tracking.log"))
-    print_outcomes(_lines(directory / "outcomes.log"))
     for failure in failures:
         print(f"Not as expected: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    if failures:
+        return 1
+    print_tracking_log(_lines(directory / "tracking.log"))
+    print_outcomes(_lines(directory / "outcomes.log"))
+    return 0
 
 
 def post(port: int, delivery: Delivery) -> int:
@@ -156,11 +160,9 @@ def keep_serving(port: int, directory: Path) -> int:
     print(f"Serving at:\n\n  {url}\n\nUsers: {USERS}. Try, in another terminal:\n")
     print(f"  curl -i -H 'Content-Type: application/json' -d @{example} '{url}'")
     print(f"  tail -f {directory / 'tracking.log'}\n\nInterrupt with Ctrl-C.", flush=True)
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        return 0
+    with suppress(KeyboardInterrupt):
+        Event().wait()
+    return 0
 
 
 def _lines(path: Path) -> list[str]:

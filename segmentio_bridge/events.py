@@ -1,0 +1,38 @@
+"""What one step of the way hands to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The raw events of one delivery, in their order; each may be anything that JSON can say."""
+
+    raw_events: list[Any]
+    is_batch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A raw event that passed validation, but for its user.
+
+    `client` is the raw event's `context`, `user_id` its `userId` as it came.
+    """
+
+    name: str
+    source: str
+    client: dict[str, Any]
+    properties: dict[str, Any]
+    user_id: object
+    timestamp: datetime
+    received_at: datetime
+
+
+class User(NamedTuple):
+    """What the tracking context tells of a user; an `id` that is no integer is a string."""
+
+    id: int | str
+    username: str
