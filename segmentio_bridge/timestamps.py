@@ -57,12 +57,12 @@ def _parse(value: str) -> datetime:
         except ValueError:
             # dateutil decides what is no date, so that both ways accept the same strings.
             pass
-    value = value.strip()
-    if len(value) > _MAX_DATEUTIL_CHARACTERS or not (value.isascii() and value.isprintable()):
+    text = value.strip() if len(value) <= _MAX_DATEUTIL_CHARACTERS else ""
+    if not (text.isascii() and text.isprintable()):
         raise ValueError("no text that a date is written in")
     try:
         first, second = (
-            _DATEUTIL.parse(value, default=default, tzinfos=_time_zone) for default in _DEFAULTS
+            _DATEUTIL.parse(text, default=default, tzinfos=_time_zone) for default in _DEFAULTS
         )
     except Exception as error:
         # dateutil documents ValueError and OverflowError, but lets others slip from its lexer
