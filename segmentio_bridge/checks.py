@@ -115,14 +115,16 @@ def check_tracker(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> lis
         ]
     return [
         Warning(
-            f"The tracking backend {name!r} drops events larger than {MAX_EVENT_SIZE} characters "
-            "without a word; mobile events are larger.",
+            f"The tracking backend {name!r} drops events larger than {backend.max_event_size} "
+            "characters without a word; mobile events are larger.",
             hint="Set max_event_size in the OPTIONS of this LoggerBackend: 50000 is what Open edX "
             "uses, None is no limit.",
             id="segmentio_bridge.W003",
         )
         for name, backend in _backends(tracker)
-        if isinstance(backend, LoggerBackend) and backend.max_event_size == MAX_EVENT_SIZE
+        if isinstance(backend, LoggerBackend)
+        and backend.max_event_size is not None
+        and backend.max_event_size <= MAX_EVENT_SIZE
     ]
 
 
@@ -139,7 +141,7 @@ def check_ignored_urls(
         return []
     # The middleware looks at PATH_INFO, which lacks the prefix that the site is mounted at.
     path = "/" + url.removeprefix(get_script_prefix())
-    patterns = getattr(settings, "TRACKING_IGNORE_URL_PATTERNS", [])
+    patterns = getattr(settings, "TRACKING_IGNORE_URL_PATTERNS", None) or []
     # The endpoint answers to both, and Segment calls whichever the operator wrote.
     logged = [
         spelling

@@ -10,7 +10,7 @@ from dateutil import parser
 # What Segment sends: https://segment.com/docs/connections/spec/common/#timestamps. The standard
 # library reads this form many times faster than dateutil, and truncates beyond microseconds too.
 _ISO_8601 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
     r"(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
 
@@ -52,11 +52,7 @@ def parse_iso8601_timestamp(value: str) -> datetime:
 
 def _parse(value: str) -> datetime:
     if _ISO_8601.fullmatch(value):
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            # dateutil decides what is no date, so that both ways accept the same strings.
-            pass
+        return datetime.fromisoformat(value)
     text = value.strip() if len(value) <= _MAX_DATEUTIL_CHARACTERS else ""
     if not (text.isascii() and text.isprintable()):
         raise ValueError("no text that a date is written in")
@@ -65,8 +61,8 @@ def _parse(value: str) -> datetime:
             _DATEUTIL.parse(text, default=default, tzinfos=_time_zone) for default in _DEFAULTS
         )
     except Exception as error:
-        # dateutil documents ValueError and OverflowError, but lets others slip from its lexer
-        # (decimal.InvalidOperation, TypeError, ...). Whatever a string does to it, it is no date.
+        # dateutil documents ValueError and OverflowError, but lets others slip from its lexer,
+        # decimal.InvalidOperation among them. Whatever a string does to it, it is no date.
         raise ValueError("not a timestamp") from error
     if first != second:
         raise ValueError("a timestamp without a day")

@@ -286,6 +286,7 @@ def test_W002_not_for_16_characters(name: str, value: object, settings: Settings
         pytest.param(
             {"logs": logger_backend(max_event_size=1024)}, ["logs"], id="the default, spelt out"
         ),
+        pytest.param({"logs": logger_backend(max_event_size=500)}, ["logs"], id="even less"),
         pytest.param({"route": routing_backend(logs=logger_backend())}, ["logs"], id="in a router"),
         pytest.param(
             {
@@ -314,7 +315,7 @@ def test_W002_not_for_16_characters(name: str, value: object, settings: Settings
         ),
     ],
 )
-def test_W003_for_the_default_size(
+def test_W003_for_the_default_size_and_less(
     backends: dict[str, Any], names: list[str], use_tracker: UseTracker
 ) -> None:
     use_tracker(backends)

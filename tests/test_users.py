@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from segmentio_bridge.events import User
 from segmentio_bridge.users import find_users, primary_key_parser
-from tests.accounts.models import InheritedUser, Person, TextUser, UUIDUser
+from tests.accounts.models import InheritedUser, Person, TextUser, TwiceInheritedUser, UUIDUser
 
 AUTH = "auth.User"  # its key has 32 bits
 UUIDS = "accounts.UUIDUser"
@@ -26,13 +26,6 @@ INTEGERS = (AUTH, INHERITED, TWICE_INHERITED)
 EVERY_KIND = (*INTEGERS, UUIDS, TEXTS)
 
 UUID_1 = UUID("0b5cd7a9-5c43-4f0e-9d3a-6a8f2c1e7b90")
-
-
-class TwiceInheritedUser(InheritedUser):
-    """A user whose key is a relation to a relation."""
-
-    class Meta:
-        app_label = "accounts"
 
 
 def accepted_by_integers(model: str) -> list[tuple[str, object, Hashable]]:

@@ -37,3 +37,7 @@ class InheritedUser(Person):
     """A user whose key is a relation to the table it inherits from."""
 
     motto = models.CharField(max_length=40)
+
+
+class TwiceInheritedUser(InheritedUser):
+    """A user whose key is a relation to a relation."""
