@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 from opaque_keys import InvalidKeyError
@@ -17,6 +18,9 @@ from .events import Event, User
 from .redaction import printable
 
 logger = logging.getLogger(__name__)
+
+# What Open edX stores has at most 255 characters; longer ids would make the cache's size unbounded.
+_MAX_CACHED_CHARACTERS = 255
 
 _LEFT_OUT_OF_CLIENT = frozenset({"traits", "integrations", "userAgent"})
 
@@ -65,10 +69,26 @@ def build_context(
 def _add_organisation(context: dict[str, Any], message_id: str | None) -> None:
     course_id = context["course_id"]
     try:
-        if not isinstance(course_id, str):
-            raise InvalidKeyError(CourseKey, course_id)
-        context["org_id"] = CourseKey.from_string(course_id).org
+        context["org_id"] = _get_organisation(course_id)
     except InvalidKeyError:
         logger.warning(
             "Invalid course id %s in event %s.", printable(course_id), printable(message_id)
         )
+
+
+def _get_organisation(course_id: object) -> str | None:
+    if not isinstance(course_id, str):
+        raise InvalidKeyError(CourseKey, course_id)
+    if len(course_id) > _MAX_CACHED_CHARACTERS:
+        return _parse_organisation(course_id)
+    return _cached_organisation(course_id)
+
+
+def _parse_organisation(course_id: str) -> str | None:
+    organisation: str | None = CourseKey.from_string(course_id).org
+    return organisation
+
+
+# The events of a batch come from few courses, and parsing a course id takes longer than all the
+# rest of this module. An id always means the same; ids that are not valid are not kept.
+_cached_organisation = lru_cache(maxsize=1024)(_parse_organisation)

@@ -118,6 +118,7 @@ def test_no_label() -> None:
 
 
 COURSE, OTHER = "course-v1:ExampleX+EX101+2026_T1", "course-v1:OtherX+OT1+2026"
+LONG = f"course-v1:LongX+{'L' * 300}+2026"
 
 
 @pytest.mark.parametrize(
@@ -127,9 +128,17 @@ COURSE, OTHER = "course-v1:ExampleX+EX101+2026_T1", "course-v1:OtherX+OT1+2026"
         (make_event(properties=make_properties(context={}, course_id=OTHER)), OTHER, "OtherX"),
         (make_event(properties=make_properties(course_id=OTHER)), OTHER, "OtherX"),
         (with_context(course_id="OldX/EX101/2012"), "OldX/EX101/2012", "OldX"),
+        (with_context(course_id=LONG), LONG, "LongX"),
         (with_context(course_id=COURSE, org_id="sent"), COURSE, "ExampleX"),
     ],
-    ids=["in the context", "in the properties", "in both", "of the old form", "with an org_id"],
+    ids=[
+        "in the context",
+        "in the properties",
+        "in both",
+        "of the old form",
+        "very long",
+        "with an org_id",
+    ],
 )
 def test_org_id_is_that_of_the_final_course(
     raw: dict[str, Any], course_id: str, org_id: str, caplog: pytest.LogCaptureFixture
