@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Sequence
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from django.http import HttpRequest
 
@@ -66,12 +66,11 @@ def _is_any_of(secrets: Sequence[bytes], candidates: Iterable[bytes]) -> bool:
 
 def _keys(request: HttpRequest) -> list[bytes]:
     # request.GET would decode with whatever charset the Content-Type names, and give up with an
-    # error of its own on more than DATA_UPLOAD_MAX_NUMBER_FIELDS parameters. Latin-1 keeps bytes.
-    pairs = parse_qsl(
-        request.META.get("QUERY_STRING", ""), keep_blank_values=True, encoding="latin-1"
-    )
-    keys = [value for name, value in pairs if name == "key"]
-    return [_wire_bytes(keys[0])] if len(keys) == 1 else []
+    # error of its own on more than DATA_UPLOAD_MAX_NUMBER_FIELDS parameters.
+    query = _wire_bytes(request.META.get("QUERY_STRING", "")).replace(b"+", b" ")
+    pairs = [pair.partition(b"=") for pair in query.split(b"&")]
+    keys = [unquote_to_bytes(value) for name, _, value in pairs if unquote_to_bytes(name) == b"key"]
+    return keys if len(keys) == 1 else []
 
 
 def _bearer_tokens(request: HttpRequest) -> list[bytes]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 T_co = TypeVar("T_co", covariant=True)
+
+_ABSENT = object()
 
 PREFIX = "TRACKING_SEGMENTIO_"
 
@@ -41,13 +44,21 @@ class Setting(Generic[T_co]):
     expects: str
     parse: Callable[[object], T_co]
 
+    @cached_property
+    def parsed_default(self) -> T_co:
+        """The default, in the form the code works with."""
+        return self.parse(self.default)
+
     def get(self) -> T_co:
         """Return the parsed value of the setting as it is now.
 
         Raises ImproperlyConfigured, which names the setting and never shows its value.
         """
+        value = getattr(settings, self.name, _ABSENT)
+        if value is _ABSENT:
+            return self.parsed_default
         try:
-            return self.parse(getattr(settings, self.name, self.default))
+            return self.parse(value)
         except (TypeError, ValueError):
             # The original error may quote the value, and the value may be a secret.
             raise ImproperlyConfigured(f"{self.name} must be {self.expects}.") from None

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """The raw events of one delivery, in their order; each may be anything that JSON can say."""
 
     raw_events: list[Any]
     is_batch: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A raw event that passed validation, but for its user.
 
     `client` is the raw event's `context`, `user_id` its `userId` as it came.

@@ -6,7 +6,6 @@ Codes are interface: once released, a code does not change its meaning.
 from __future__ import annotations
 
 import enum
-from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -120,5 +119,7 @@ class Outcome(NamedTuple):
 
 def count_by_status(outcomes: Iterable[Outcome]) -> dict[Status, int]:
     """Count the outcomes of each status, zero included."""
-    counts = Counter(outcome.status for outcome in outcomes)
-    return {status: counts[status] for status in Status}
+    counts = dict.fromkeys(Status, 0)
+    for outcome in outcomes:
+        counts[outcome.status] += 1
+    return counts

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import NamedTuple
 
 from django.db import Error as DatabaseError
 
@@ -23,12 +24,17 @@ from .context import build_context
 from .emission import Tracker, emit, find_tracker
 from .events import Event, User
 from .exceptions import ServiceUnavailable
-from .outcomes import Outcome, Reason, Status, count_by_status
+from .outcomes import Outcome, Reason, Status
 from .redaction import printable, withheld
 from .users import find_users, primary_key_parser
 from .validation import Rules, find_message_id, validate
 
 logger = logging.getLogger(__name__)
+
+
+class _Accepted(NamedTuple):
+    event: Event
+    key: Hashable
 
 
 def process(raw_events: Sequence[object]) -> list[Outcome]:
@@ -48,7 +54,7 @@ def process(raw_events: Sequence[object]) -> list[Outcome]:
     parse_key = primary_key_parser()
 
     results = [_validate(raw, rules, parse_key) for raw in raw_events]
-    users = _get_users({result[1] for result in results if isinstance(result, tuple)})
+    users = _get_users({result.key for result in results if not isinstance(result, Reason)})
     tracker = _get_tracker() if users else None
 
     outcomes = []
@@ -57,31 +63,31 @@ def process(raw_events: Sequence[object]) -> list[Outcome]:
         reason: Reason | None
         if isinstance(result, Reason):
             reason = result
-        elif (user := users.get(result[1])) is None:
+        elif (user := users.get(result.key)) is None:
             reason = Reason.USER_NOT_FOUND
         elif tracker is None:
             reason = Reason.TRACKER_DISABLED
         else:
-            reason = _emit(tracker, result[0], user, message_id, protected_keys)
+            reason = _emit(tracker, result.event, user, message_id, protected_keys)
         outcomes.append(Outcome(reason, message_id))
     return outcomes
 
 
 def should_be_retried(outcomes: Sequence[Outcome]) -> bool:
     """Tell whether an event failed and a second delivery would double none of the others."""
-    counts = count_by_status(outcomes)
-    return counts[Status.FAILED] > 0 and counts[Status.EMITTED] == 0
+    statuses = {outcome.status for outcome in outcomes}
+    return Status.FAILED in statuses and Status.EMITTED not in statuses
 
 
 def _validate(
     raw: object, rules: Rules, parse_key: Callable[[object], Hashable]
-) -> tuple[Event, Hashable] | Reason:
+) -> _Accepted | Reason:
     try:
         event = validate(raw, rules)
         if isinstance(event, Reason):
             return event
         try:
-            return event, parse_key(event.user_id)
+            return _Accepted(event, parse_key(event.user_id))
         except ValueError:
             return Reason.INVALID_USER_ID
     except Exception as error:

@@ -6,7 +6,7 @@ Nothing here can change what became of an event, whatever a monitoring agent or 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edx_django_utils.monitoring import set_custom_attribute
@@ -22,23 +22,29 @@ logger = logging.getLogger(__name__)
 
 _MAX_ATTRIBUTE_CHARACTERS = 200
 
+_COUNT_ATTRIBUTES = {status: f"segment_{status}_count" for status in Status}
+
 
 def report(payload: Payload, outcomes: Sequence[Outcome]) -> None:
     """Log the rejections, set the monitoring attributes and send `events_processed`. Never raises.
 
     Failures have been logged where they happened, with their traceback.
     """
-    for outcome in outcomes:
-        if outcome.status is Status.REJECTED:
-            logger.info("Event %s rejected: %s.", printable(outcome.message_id), outcome.reason)
+    counts = count_by_status(outcomes)
+    if counts[Status.REJECTED]:
+        for outcome in outcomes:
+            if outcome.status is Status.REJECTED:
+                logger.info("Event %s rejected: %s.", printable(outcome.message_id), outcome.reason)
     try:
-        _set_attributes(payload, outcomes)
+        _set_attributes(payload, outcomes, counts)
     except Exception as error:
         logger.error("The monitoring attributes could not be set.", exc_info=withheld(error))
     events_processed.send_robust(sender=None, outcomes=list(outcomes))
 
 
-def _set_attributes(payload: Payload, outcomes: Sequence[Outcome]) -> None:
+def _set_attributes(
+    payload: Payload, outcomes: Sequence[Outcome], counts: Mapping[Status, int]
+) -> None:
     # .. custom_attribute_name: segment_batch_size
     # .. custom_attribute_description: The number of raw events in the delivery; 1 for a delivery of
     #    a single event.
@@ -51,19 +57,18 @@ def _set_attributes(payload: Payload, outcomes: Sequence[Outcome]) -> None:
     # .. custom_attribute_description: How many events of the delivery were rejected.
     # .. custom_attribute_name: segment_failed_count
     # .. custom_attribute_description: How many events of the delivery failed.
-    for status, count in count_by_status(outcomes).items():
-        set_custom_attribute(f"segment_{status}_count", count)
+    for status, count in counts.items():
+        set_custom_attribute(_COUNT_ATTRIBUTES[status], count)
     if not payload.is_batch:
         _set_attributes_of_single(payload.raw_events[0], outcomes[0].reason)
 
 
 def _set_attributes_of_single(raw: dict[str, Any], reason: Reason | None) -> None:
-    source = find_source(raw, conf.SOURCE_MAP.get())
-    if source:
+    if reason is not Reason.UNKNOWN_SOURCE:
         # .. custom_attribute_name: segment_event_source
         # .. custom_attribute_description: The source of a single event, as
         #    TRACKING_SEGMENTIO_SOURCE_MAP names it.
-        set_custom_attribute("segment_event_source", source)
+        set_custom_attribute("segment_event_source", find_source(raw, conf.SOURCE_MAP.get()))
     properties = raw.get("properties")
     if not isinstance(properties, dict):
         return

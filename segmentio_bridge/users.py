@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Hashable
+from functools import lru_cache
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import connections
+from django.db import connections, router
 from django.db.backends.base.operations import BaseDatabaseOperations
-from django.db.models import Field, ForeignKey
+from django.db.models import Field, ForeignKey, Model, QuerySet
+from django.db.models.manager import BaseManager
 
 from .events import User
 
@@ -64,14 +66,52 @@ def find_users(keys: Collection[Hashable]) -> dict[Hashable, User]:
     if not keys:
         return {}
     model = get_user_model()
-    queryset = model._default_manager.values_list("pk", model.USERNAME_FIELD)
-    limit = connections[queryset.db].features.max_query_params or len(keys)
+    alias = router.db_for_read(model)
+    limit = connections[alias].features.max_query_params or len(keys)
+    select = _select_compiled if _is_plain(model) else _select
     remaining: list[Any] = list(keys)
     return {
         key: User(key if isinstance(key, int) else str(key), str(username))
         for start in range(0, len(remaining), limit)
-        for key, username in queryset.filter(pk__in=remaining[start : start + limit])
+        for key, username in select(
+            model, model.USERNAME_FIELD, alias, remaining[start : start + limit]
+        )
     }
+
+
+def _select(
+    model: type[Model], username_field: str, alias: str, keys: list[Any]
+) -> QuerySet[Any, tuple[Any, Any]]:
+    queryset = model._default_manager.using(alias).filter(pk__in=keys)
+    return queryset.values_list("pk", username_field)
+
+
+def _select_compiled(
+    model: type[Model], username_field: str, alias: str, keys: list[Any]
+) -> list[tuple[Any, Any]]:
+    # To build and compile the query anew takes the ORM several times as long as to run it, and
+    # would be the most expensive part of the delivery of a single event.
+    placeholders = ", ".join(["%s"] * len(keys))
+    sql = _compile(model, username_field, alias).replace("(%s)", f"({placeholders})")
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql, keys)
+        rows: list[tuple[Any, Any]] = cursor.fetchall()
+    return rows
+
+
+@lru_cache(maxsize=8)
+def _compile(model: type[Model], username_field: str, alias: str) -> str:
+    query = _select(model, username_field, alias, [0]).query
+    sql: str = query.get_compiler(alias).as_sql()[0]
+    return sql
+
+
+def _is_plain(model: type[Model]) -> bool:
+    """Tell whether the query has the same form each time, and its rows need no conversion."""
+    return (
+        type(model._default_manager).get_queryset is BaseManager.get_queryset
+        and _primary_key_field().get_internal_type() in BaseDatabaseOperations.integer_field_ranges
+    )
 
 
 def _primary_key_field() -> Field[Any, Any]:

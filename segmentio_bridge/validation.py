@@ -7,9 +7,8 @@ anything that JSON can say, and is never changed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from .events import Event
 from .outcomes import Reason
@@ -27,8 +26,7 @@ FORUM_THREAD_NAME = "edx.bi.app.navigation.screen"
 _CONTAINERS = frozenset({dict, list})
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """The site's settings that decide about an event.
 
     `allowed_types` and `disallowed_names` are lower-cased.

@@ -88,3 +88,65 @@ def test_a_sender_may_sign_the_body_or_the_first_element_of_a_batch(
     body: bytes, signable: list[bytes]
 ) -> None:
     assert list(find_signable(body)) == signable
+
+
+LARGE = "x" * 300
+
+
+def make_large_batch(first_field: str = "type") -> list[dict[str, object]]:
+    """Return a batch that is parsed in several pieces."""
+    return [{first_field: number, "text": LARGE, "more": {"a": [number]}} for number in range(1000)]
+
+
+def nested_like_the_batch() -> list[dict[str, object]]:
+    """Return a batch in which objects follow each other within the elements, too."""
+    products = [{"type": number, "text": LARGE} for number in range(100)]
+    return [{"type": number, "products": products} for number in range(20)]
+
+
+def compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        pytest.param(make_large_batch(), id="plain"),
+        pytest.param(make_large_batch('"},{"\\'), id="with a name that looks like a boundary"),
+        pytest.param(nested_like_the_batch(), id="nested"),
+        pytest.param([{**event, "text": "😀" * 80} for event in make_large_batch()], id="wide"),
+        pytest.param(
+            [{**event, "text": '},{"type":' * 30} for event in make_large_batch()], id="bait"
+        ),
+        pytest.param([None, *make_large_batch()], id="beginning with no object"),
+        pytest.param([*make_large_batch(), 7, "text"], id="ending with no object"),
+    ],
+)
+def test_a_large_batch_is_parsed_as_if_at_once(elements: list[object]) -> None:
+    assert parse_events(compact(elements)).raw_events == elements
+    assert (
+        parse_events(b" [\n" + json.dumps(elements, indent=1).encode()[1:]).raw_events == elements
+    )
+
+
+@pytest.mark.parametrize("at", [0.01, 0.3, 0.6, 0.99])
+@pytest.mark.parametrize(
+    "damage", [b"", b'"', b"}", b"]", b"[", b"\xff", b"},{", b",,", b"NaN", b"]["]
+)
+def test_a_large_batch_is_malformed_wherever_it_is_damaged(at: float, damage: bytes) -> None:
+    body = compact(make_large_batch())
+    # At an element's end, where a piece may begin, and in its midst.
+    for place in (body.index(b"},{", int(len(body) * at)) + 1, int(len(body) * at)):
+        damaged = body[:place] + damage + body[place + (damage == b"") :]
+        if is_json(damaged):
+            continue
+        with pytest.raises(MalformedBody):
+            parse_events(damaged)
+
+
+def is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
