@@ -1,4 +1,4 @@
-"""The hand-over to event-tracking: an event is the tracker's own, and what it passes on is ordinary."""
+"""The hand-over to event-tracking: an event is the tracker's own, and is passed on as it is."""
 
 from __future__ import annotations
 

@@ -10,11 +10,19 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import User as AuthUser
 from django.db import DatabaseError, OperationalError, connection
+from django.db.models import Model
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from segmentio_bridge.events import User
 from segmentio_bridge.users import find_users, primary_key_parser
-from tests.accounts.models import InheritedUser, Person, TextUser, TwiceInheritedUser, UUIDUser
+from tests.accounts.models import (
+    GuardedUser,
+    InheritedUser,
+    Person,
+    TextUser,
+    TwiceInheritedUser,
+    UUIDUser,
+)
 
 AUTH = "auth.User"  # its key has 32 bits
 UUIDS = "accounts.UUIDUser"
@@ -356,3 +364,31 @@ def test_a_database_that_cannot_answer_is_no_empty_answer() -> None:
         cursor.execute("ALTER TABLE auth_user RENAME TO auth_user_elsewhere")
     with pytest.raises(DatabaseError):
         find_users([1])
+
+
+@pytest.mark.django_db
+def test_the_manager_of_the_model_may_hide_users(settings: Settings) -> None:
+    settings.AUTH_USER_MODEL = "accounts.GuardedUser"
+    shown = GuardedUser.objects.create(nickname="ada")
+    hidden = GuardedUser.objects.create(nickname="grace", active=False)
+    for _ in range(2):
+        assert find_users({shown.pk, hidden.pk}) == {shown.pk: User(shown.pk, "ada")}
+
+
+class Router:
+    """A database router that notes which models it was asked about."""
+
+    asked: list[type[Model]] = []  # noqa: RUF012 - Django makes an instance of its own
+
+    def db_for_read(self, model: type[Model], **hints: Any) -> str:
+        self.asked.append(model)
+        return "default"
+
+
+@pytest.mark.django_db
+def test_database_routers_are_asked(settings: Settings) -> None:
+    settings.DATABASE_ROUTERS = [f"{__name__}.Router"]
+    AuthUser.objects.create(pk=7, username="ada")
+    Router.asked.clear()
+    assert find_users([7]) == {7: User(7, "ada")}
+    assert Router.asked == [AuthUser]

@@ -41,3 +41,21 @@ class InheritedUser(Person):
 
 class TwiceInheritedUser(InheritedUser):
     """A user whose key is a relation to a relation."""
+
+
+class ActiveUsers(models.Manager["GuardedUser"]):
+    """Hides the users that are not active."""
+
+    def get_queryset(self) -> models.QuerySet[GuardedUser]:
+        return super().get_queryset().filter(active=True)
+
+
+class GuardedUser(AbstractBaseUser):
+    """A user whom the model's manager may hide."""
+
+    nickname = models.CharField(max_length=40, unique=True)
+    active = models.BooleanField(default=True)
+
+    objects = ActiveUsers()
+
+    USERNAME_FIELD = "nickname"
