@@ -98,7 +98,10 @@ def _get_users(keys: Collection[Hashable]) -> dict[Hashable, User]:
     try:
         return find_users(keys)
     except DatabaseError as error:
-        logger.error("The user query failed; the delivery has to come again.", exc_info=True)
+        # Databases quote the query, and with it the user ids, in their messages.
+        logger.error(
+            "The user query failed; the delivery has to come again.", exc_info=withheld(error)
+        )
         raise ServiceUnavailable from error
 
 

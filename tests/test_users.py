@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Hashable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User as AuthUser
-from django.db import DatabaseError, OperationalError, connection
+from django.db import OperationalError, connection
 from django.db.models import Model
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -333,11 +333,18 @@ def parameter_limit(db: None) -> Iterator[int]:
     sqlite.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, before)
 
 
+only_sqlite = pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="only SQLite's limit can be lowered"
+)
+
+
+@only_sqlite
 def test_the_limit_of_parameters_is_real(parameter_limit: int) -> None:
     with pytest.raises(OperationalError, match="too many SQL variables"):
         AuthUser.objects.filter(pk__in=range(parameter_limit + 1)).exists()
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("full_queries", "more_keys", "queries"),
     [(0, 1, 1), (1, 0, 1), (1, 1, 2), (2, 0, 2), (2, 1, 3)],
@@ -360,9 +367,10 @@ def test_split_beyond_the_limit_of_parameters(
 
 @pytest.mark.django_db
 def test_a_database_that_cannot_answer_is_no_empty_answer() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE auth_user RENAME TO auth_user_elsewhere")
-    with pytest.raises(DatabaseError):
+    def gone(*arguments: Any) -> NoReturn:
+        raise OperationalError
+
+    with connection.execute_wrapper(gone), pytest.raises(OperationalError):
         find_users([1])
 
 
