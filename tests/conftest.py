@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from hypothesis import HealthCheck, settings
+
+# How many inputs tests/test_fuzz.py tries for each property; HYPOTHESIS_PROFILE or the option
+# --hypothesis-profile chooses. A test's examples share its fixtures, which stand for the site.
+for _profile, _examples in (("default", 250), ("ci", 3_000)):
+    settings.register_profile(
+        _profile,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 class _Records(logging.Handler):

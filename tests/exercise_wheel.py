@@ -32,7 +32,9 @@ EVENT_TRACKING_BACKENDS = {{
 }}
 LOGGING = {{
     "version": 1,
-    "handlers": {{"file": {{"class": "logging.FileHandler", "filename": BASE_DIR / "tracking.log"}}}},
+    "handlers": {{
+        "file": {{"class": "logging.FileHandler", "filename": BASE_DIR / "tracking.log"}}
+    }},
     "loggers": {{"tracking": {{"handlers": ["file"], "level": "INFO"}}}},
 }}
 OPENEDX_TELEMETRY = []
@@ -71,7 +73,9 @@ def main() -> None:
         run(manage, "check", "--fail-level", "WARNING")
         run(manage, "migrate", "--verbosity", "0")
         environ = {**os.environ, "DJANGO_SUPERUSER_PASSWORD": "x"}
-        run(manage, "createsuperuser", "--noinput", "--username=ada", "--email=a@b.org", env=environ)
+        run(
+            manage, "createsuperuser", "--noinput", "--username=ada", "--email=a@b.org", env=environ
+        )
 
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]

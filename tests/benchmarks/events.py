@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,10 +49,44 @@ _LABELS = (
 _LIBRARIES = ("analytics-android", "analytics-ios", "analytics-kotlin", "analytics-swift")
 
 
-def make_events(count: int) -> list[dict[str, Any]]:
-    """Return `count` raw events that the bridge emits."""
+#: Adds something to an event, of so many bytes or fewer.
+Filling = Callable[[dict[str, Any], int, random.Random], None]
+
+
+def fill_with_fields(event: dict[str, Any], size: int, rng: random.Random) -> None:
+    """Add more of what events are made of anyway: short values, four out of five of them emitted.
+
+    This keeps what makes an event expensive to copy, the number of values in a kilobyte, as it is.
+    """
+    traits = event["context"]["traits"]
+    blocks = event["properties"]["data"].setdefault("blocks", [])
+    if len(blocks) >= 4 * (len(traits) - 1):
+        traits[f"preference_{len(traits)}"] = f"{rng.getrandbits(240):060x}"[:size]
+    else:
+        block = {
+            "block_id": f"{rng.getrandbits(128):032x}"[:size],
+            "completed": rng.random() < 0.5,
+            "progress": round(rng.random(), 4),
+        }
+        blocks.append(block)
+
+
+def fill_with_texts(event: dict[str, Any], size: int, rng: random.Random) -> None:
+    """Add a text of up to 160 characters, which costs the bare emission next to nothing."""
+    data = event["properties"]["data"]
+    data[f"text_{len(data)}"] = f"{rng.getrandbits(640):0160x}"[:size]
+
+
+def fill_with_traits(event: dict[str, Any], size: int, rng: random.Random) -> None:
+    """Add what has to be parsed but is not emitted."""
+    traits = event["context"]["traits"]
+    traits[f"preference_{len(traits)}"] = f"{rng.getrandbits(240):060x}"[:size]
+
+
+def make_events(count: int, fill: Filling = fill_with_fields) -> list[dict[str, Any]]:
+    """Return `count` raw events that the bridge emits, filled up to their sizes with `fill`."""
     rng = random.Random(count)
-    return [_make_event(rng, number) for number in range(count)]
+    return [_make_event(rng, number, fill) for number in range(count)]
 
 
 def make_ignored_events(count: int) -> list[dict[str, Any]]:
@@ -68,7 +103,7 @@ def encode(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _make_event(rng: random.Random, number: int) -> dict[str, Any]:
+def _make_event(rng: random.Random, number: int, fill: Filling) -> dict[str, Any]:
     # Milliseconds apart: no two timestamps are alike.
     moment = _START + timedelta(milliseconds=137 * number)
     course_id = f"course-v1:ExampleX+EX{rng.randrange(COURSES):03}+2026_T1"
@@ -98,25 +133,10 @@ def _make_event(rng: random.Random, number: int) -> dict[str, Any]:
             "module_id": f"block-v1:ExampleX+type@video+block@{rng.getrandbits(128):032x}",
         },
     )
-    _grow(event, rng.randint(_SMALLEST_BYTES, _LARGEST_BYTES), rng)
-    return event
-
-
-def _grow(event: dict[str, Any], size: int, rng: random.Random) -> None:
-    """Fill up to `size` bytes: four fifths with what is emitted, the rest with what is not."""
-    traits = event["context"]["traits"]
-    blocks: list[dict[str, Any]] = []
-    event["properties"]["data"]["blocks"] = blocks
+    size = rng.randint(_SMALLEST_BYTES, _LARGEST_BYTES)
     while (missing := size - len(encode(event))) > 0:
-        if len(blocks) >= 4 * (len(traits) - 1):
-            traits[f"preference_{len(traits)}"] = f"{rng.getrandbits(240):060x}"[:missing]
-        else:
-            block = {
-                "block_id": f"{rng.getrandbits(128):032x}"[:missing],
-                "completed": rng.random() < 0.5,
-                "progress": round(rng.random(), 4),
-            }
-            blocks.append(block)
+        fill(event, missing, rng)
+    return event
 
 
 def _written(moment: datetime) -> str:

@@ -14,9 +14,17 @@ from dataclasses import dataclass
 
 from . import bare
 from .bare import FinishedEvent, finished_events
-from .events import encode, make_events, make_ignored_events
+from .events import (
+    Filling,
+    encode,
+    fill_with_fields,
+    fill_with_texts,
+    fill_with_traits,
+    make_events,
+    make_ignored_events,
+)
 from .measuring import Figure, Workload, make_figure, measure
-from .site import BARE_PARSE, BARE_REFUSE, BRIDGE, Environ, Site, make_environ
+from .site import BARE_PARSE, BARE_REFUSE, BRIDGE, Environ, Site, make_environs
 
 _SMALL_BATCH = 10
 _MICROSECONDS = 1e6
@@ -41,25 +49,29 @@ QUICK = Scale(repetitions=2, memory_repetitions=1, singles=20, batch=100, large_
 def measure_figures(scale: Scale) -> Iterator[Figure]:
     """Measure one figure after the other; the whole takes a few minutes at full scale."""
     site = Site()
-    yield _event_of_batch(site, scale)
+    yield _event_of_batch(site, scale, fill_with_fields, at_most=1.15)
     yield _single_delivery(site, scale)
     yield _ignored_event(site, scale)
     yield _refused_request(site, scale)
     yield _growth(site, scale)
     yield _peak_memory(scale, "rss", "resident set")
     yield _peak_memory(scale, "tracemalloc", "Python's own allocations")
+    yield _event_of_batch(site, scale, fill_with_texts, " with longer texts")
+    yield _event_of_batch(site, scale, fill_with_traits, " with more that is not emitted")
 
 
-def _event_of_batch(site: Site, scale: Scale) -> Figure:
-    bodies = [encode(make_events(scale.batch))]
+def _event_of_batch(
+    site: Site, scale: Scale, fill: Filling, addition: str = "", at_most: float | None = None
+) -> Figure:
+    bodies = [encode(make_events(scale.batch, fill))]
     samples = measure(
         scale.repetitions,
         _deliveries(site, BRIDGE, bodies),
         _emissions(_finish(site, bodies)),
     )
     return make_figure(
-        f"an event of a batch of {scale.batch:,} / bare emit",
-        1.15,
+        f"an event of a batch of {scale.batch:,}{addition} / bare emit",
+        at_most,
         [(view, emission) for view, emission in samples],
         unit="µs per event",
         units=_MICROSECONDS / scale.batch,
@@ -151,9 +163,9 @@ def _peak_memory(scale: Scale, meter: str, meter_title: str) -> Figure:
     )
 
 
-def _deliveries(site: Site, path: str, bodies: Sequence[bytes]) -> Workload:
+def _deliveries(site: Site, paths: Sequence[str], bodies: Sequence[bytes]) -> Workload:
     def prepare() -> Callable[[], object]:
-        environs = [make_environ(path, body) for body in bodies]
+        environs = make_environs(paths, bodies)
         return lambda: site.deliver(environs)
 
     return prepare
@@ -174,15 +186,15 @@ def _bare_deliveries(
             bare.emit([event])
 
     def prepare() -> Callable[[], object]:
-        environs = [make_environ(BARE_PARSE, body) for body in bodies]
+        environs = make_environs(BARE_PARSE, bodies)
         return lambda: run(environs)
 
     return prepare
 
 
-def _refusals(site: Site, path: str, bodies: Sequence[bytes]) -> Workload:
+def _refusals(site: Site, paths: Sequence[str], bodies: Sequence[bytes]) -> Workload:
     def prepare() -> Callable[[], object]:
-        environs = [make_environ(path, body, secret=_STRANGERS_GUESS) for body in bodies]
+        environs = make_environs(paths, bodies, secret=_STRANGERS_GUESS)
         return lambda: site.deliver(environs, status="401 Unauthorized")
 
     return prepare
@@ -195,5 +207,5 @@ def _emissions(events: Sequence[FinishedEvent]) -> Workload:
 def _finish(site: Site, bodies: Sequence[bytes]) -> list[FinishedEvent]:
     """Deliver the bodies and return what the bridge emitted."""
     with finished_events() as events:
-        site.deliver(make_environ(BRIDGE, body) for body in bodies)
+        site.deliver(make_environs(BRIDGE, bodies))
     return events

@@ -19,10 +19,10 @@ from pathlib import Path
 from statistics import median, quantiles
 from urllib.parse import quote
 
-from tests.demo.server import SECRET, TIMEOUT_SECONDS, serve
+from tests.demo.server import TIMEOUT_SECONDS, serve
 
 from .events import encode, make_events
-from .site import BARE_PARSE, BRIDGE
+from .site import BARE_PARSE, BRIDGE, SECRET
 
 _GUNICORN = ("gunicorn", "django.core.wsgi:get_wsgi_application()", "--bind", "fd://{fd}")
 _SENDERS_PER_WORKER = 4
@@ -91,7 +91,7 @@ class LargeDelivery:
 def measure_http(scale: HttpScale) -> tuple[list[LoadResult], list[LargeDelivery]]:
     """Measure each load, and a large delivery, with one worker and with two."""
     loads = list(_make_loads(scale))
-    large_delivery = _make_request(BRIDGE, encode(make_events(scale.large_batch)))
+    large_delivery = _make_request(BRIDGE[0], encode(make_events(scale.large_batch)))
     results, large_deliveries = [], []
     for workers in (1, 2):
         with _serve(workers) as port:
@@ -109,7 +109,7 @@ def _make_loads(scale: HttpScale) -> Iterator[Load]:
         ("single events", singles, 1),
         (f"batches of {scale.batch:,}", batches, scale.batch),
     ):
-        for view, path in (("bridge", BRIDGE), ("bare view", BARE_PARSE)):
+        for view, path in (("bridge", BRIDGE[0]), ("bare view", BARE_PARSE[0])):
             requests = [_make_request(path, body) for body in bodies]
             yield Load(f"{title}, {view}", requests, size)
 
@@ -134,7 +134,10 @@ def _serve(workers: int) -> Iterator[int]:
             Path(directory),
             users={},
             server=(*_GUNICORN, "--workers", str(workers)),
-            environ={"DJANGO_SETTINGS_MODULE": "tests.benchmarks.settings"},
+            environ={
+                "DJANGO_SETTINGS_MODULE": "tests.benchmarks.settings",
+                "DEMO_WEBHOOK_SECRET": SECRET,
+            },
         ) as port,
     ):
         yield port

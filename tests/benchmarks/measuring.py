@@ -14,13 +14,13 @@ Workload = Callable[[], Callable[[], object]]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Ratios of what was measured to its floor, one for each repetition, and their target.
+    """Ratios of what was measured to its floor, one for each repetition, and their target if any.
 
     `measured` and `floor` are the medians in `unit`.
     """
 
     title: str
-    at_most: float
+    at_most: float | None
     ratios: Sequence[float]
     measured: float
     floor: float
@@ -28,7 +28,12 @@ class Figure:
 
 
 def make_figure(
-    title: str, at_most: float, samples: Sequence[tuple[float, float]], *, unit: str, units: float
+    title: str,
+    at_most: float | None,
+    samples: Sequence[tuple[float, float]],
+    *,
+    unit: str,
+    units: float,
 ) -> Figure:
     """Return the figure for pairs of what was measured and its floor, in seconds or bytes.
 

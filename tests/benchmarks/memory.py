@@ -17,16 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .events import encode, make_events
-from .site import BRIDGE, Site, make_environ, make_environ_of_file
+from .site import BRIDGE, Site, make_environ, make_environs
 
 
 def main(meter: str, body: Path) -> None:
     """Print the peak in bytes of a delivery of `body`, above what the process needs at rest."""
     peak_above_idle = METERS[meter]
     site = Site()
-    site.deliver([make_environ(BRIDGE, encode(make_events(10))) for _ in range(10)])
+    site.deliver(make_environs(BRIDGE, [encode(make_events(10))] * 10))
     with body.open("rb") as file:
-        environ = make_environ_of_file(BRIDGE, file, os.stat(body).st_size)
+        environ = make_environ(BRIDGE[0], file, os.stat(body).st_size)
         gc.collect()
         sys.stdout.write(f"{peak_above_idle(lambda: site.deliver([environ]))}\n")
 

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from os import cpu_count
+from os import cpu_count, getloadavg
 from pathlib import Path
 from statistics import median
 
@@ -18,7 +18,7 @@ _MILLISECONDS = 1e3
 
 
 def describe_environment() -> str:
-    """Say when, on what machine and with which versions the results were measured."""
+    """Say when, on what machine, how busy, and with which versions the results are measured."""
     from django.db import connection
 
     packages = ", ".join(
@@ -29,7 +29,8 @@ def describe_environment() -> str:
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with {platform.python_implementation()} "
         f"{platform.python_version()}, {packages} and {connection.display_name} {database}, on "
-        f"{cpu_count()} cores of {_processor()}, {platform.system()} {platform.release()}."
+        f"{cpu_count()} cores of {_processor()}, {platform.system()} {platform.release()}, with a "
+        f"load of {getloadavg()[0]:.1f} before."
     )
 
 
@@ -51,7 +52,7 @@ def figures_table(figures: Iterable[Figure]) -> str:
                 figure.title,
                 f"{median(figure.ratios):.2f}",
                 f"{min(figure.ratios):.2f}–{max(figure.ratios):.2f}",
-                f"{figure.at_most:g}",
+                f"{figure.at_most:g}" if figure.at_most else "",
                 f"{figure.measured:.1f}",
                 f"{figure.floor:.1f}",
                 figure.unit,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -13,13 +14,14 @@ from urllib.parse import quote
 
 import django
 
-from tests.demo.server import SECRET
-
 from .events import USERS
 
-BRIDGE = "/segmentio/event"
-BARE_PARSE = "/bare/parse"
-BARE_REFUSE = "/bare/refuse"
+#: As long as the README tells operators to make it, and of the same characters.
+SECRET = "kT4-zQ9v_1bXw7Rr0aYc6Hn2mUj8PfEs5GdLo3iVtCq"
+
+BRIDGE = ("/segmentio/event",)
+BARE_PARSE = ("/bare/parse", "/bare-too/parse")
+BARE_REFUSE = ("/bare/refuse", "/bare-too/refuse")
 
 Environ = dict[str, Any]
 
@@ -79,13 +81,18 @@ class Site:
         self._status = status
 
 
-def make_environ(path: str, body: bytes, *, secret: str = SECRET) -> Environ:
-    """Return the WSGI environment of a delivery to `path`; it is good for one request."""
-    return make_environ_of_file(path, io.BytesIO(body), len(body), secret=secret)
+def make_environs(
+    paths: Sequence[str], bodies: Iterable[bytes], *, secret: str = SECRET
+) -> list[Environ]:
+    """Return a WSGI environment for each body, to be delivered to the paths in turn."""
+    return [
+        make_environ(path, io.BytesIO(body), len(body), secret=secret)
+        for path, body in zip(itertools.cycle(paths), bodies, strict=False)
+    ]
 
 
-def make_environ_of_file(path: str, body: IO[bytes], size: int, *, secret: str = SECRET) -> Environ:
-    """Return the WSGI environment of a delivery whose body of `size` bytes is read from a file."""
+def make_environ(path: str, body: IO[bytes], size: int, *, secret: str = SECRET) -> Environ:
+    """Return the WSGI environment of a delivery of `size` bytes; it is good for one request."""
     return {
         "CONTENT_LENGTH": str(size),
         "CONTENT_TYPE": "application/json",

@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -160,8 +159,10 @@ def keep_serving(port: int, directory: Path) -> int:
     print(f"Serving at:\n\n  {url}\n\nUsers: {USERS}. Try, in another terminal:\n")
     print(f"  curl -i -H 'Content-Type: application/json' -d @{example} '{url}'")
     print(f"  tail -f {directory / 'tracking.log'}\n\nInterrupt with Ctrl-C.", flush=True)
-    with suppress(KeyboardInterrupt):
+    try:
         Event().wait()
+    except KeyboardInterrupt:
+        print("\nInterrupted.")
     return 0
 
 
