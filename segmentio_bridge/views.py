@@ -58,6 +58,9 @@ def segmentio_event(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=AuthenticationFailed.status_code)
     except MalformedBody:
         return JsonResponse({"error": "Invalid JSON"}, status=MalformedBody.status_code)
+    except IncompleteBody:
+        logger.warning("The body of a delivery broke off; it has to come again.")
+        return _refusal(IncompleteBody.status_code)
     except DeliveryRefused as refusal:
         return _refusal(refusal.status_code)
     except ImproperlyConfigured as error:
@@ -142,4 +145,7 @@ def _refusal(status_code: int) -> HttpResponse:
     response = HttpResponse(status=status_code)
     if status_code == ServiceUnavailable.status_code:
         response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
+        # Django would log an error with the request, and mail its query string to the ADMINS, with
+        # the key in it. What has happened is in this app's own log.
+        response._has_been_logged = True  # type: ignore[attr-defined]
     return response

@@ -495,12 +495,12 @@ def test_left_to_the_server(site: Site, pieces: Sequence[bytes]) -> None:
 
 @pytest.mark.parametrize(("content_type", "query"), UNREADABLE.values(), ids=UNREADABLE)
 def test_what_django_fails_on(site: Site, content_type: str, query: str) -> None:
-    # Any site with any view answers so; it is said here so that it is known, and that it does no
-    # more harm than that.
+    # Any site with any view answers so, depending on the versions of Django and the server. What is
+    # asserted is that no more harm is done.
     emitted_before = site.count_emitted()
     body = EVENT[:-1]
     status = exchange(site, head(body, query=query, content_type=content_type), body)
-    assert status in (400, 401, 500)
+    assert status in (400, 401, 431, 500)
     assert site.count_emitted() == emitted_before
 
 
@@ -568,10 +568,10 @@ class Case(NamedTuple):
 
 
 # What has been measured is half of these bounds or less. The largest ratios of time are those to a
-# json.loads that gives up at the first characters, within a millisecond. Python's own forms of JSON's smallest
-# values take up most of the memory: a plain json.loads of `[{},{},…` takes 26 sizes of the body.
-# What many values cost is in proportion to their number; there are fewer of them here than there
-# could be, to save time.
+# json.loads that gives up at the first characters, within a millisecond. Python's own forms of
+# JSON's smallest values take up most of the memory: a plain json.loads of `[{},{},…` takes 26 sizes
+# of the body. What many values cost is in proportion to their number; there are fewer of them here
+# than there could be, to save time.
 CASES = [
     *(Case(name, 16 * 2**20, False, Cost(memory=20, time=500)) for name in LONG_VALUES),
     *(Case(name, 2**18, False, Cost(memory=200, time=600)) for name in MANY_VALUES),

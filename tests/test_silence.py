@@ -426,9 +426,6 @@ def test_malformed_body(witness: Witness, body: bytes) -> None:
     assert deliver(witness, body) == 400
 
 
-@pytest.mark.xfail(
-    reason="Django mails the query string of a request that is answered 5xx, and the key is in it."
-)
 def test_mail_to_the_admins(
     witness: Witness, settings: Settings, mailoutbox: list[EmailMessage]
 ) -> None:

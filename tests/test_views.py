@@ -185,9 +185,13 @@ def test_django_s_own_limit_does_not_apply(settings: Settings, tracking_log: Tra
         pytest.param(Stream(EVENT), {"HTTP_TRANSFER_ENCODING": "chunked"}, id="endless"),
     ],
 )
-def test_row_5_a_body_that_ends_early(stream: Stream, environ: dict[str, str]) -> None:
+def test_row_5_a_body_that_ends_early(
+    stream: Stream, environ: dict[str, str], app_log: list[logging.LogRecord]
+) -> None:
     response = answer(stream, **environ)
     assert (response.status_code, response["Retry-After"]) == (503, "30")
+    (record,) = app_log
+    assert record.getMessage() == "The body of a delivery broke off; it has to come again."
 
 
 @pytest.mark.parametrize("declared", ["", "-1", "seven", "0", None])
