@@ -67,7 +67,9 @@ def find_users(keys: Collection[Hashable]) -> dict[Hashable, User]:
         return {}
     model = get_user_model()
     alias = router.db_for_read(model)
-    limit = connections[alias].features.max_query_params or len(keys)
+    connection = connections[alias]
+    limits = (connection.features.max_query_params, connection.ops.max_in_list_size())
+    limit = min(filter(None, limits), default=len(keys))
     select = _select_compiled if _is_plain(model) else _select
     remaining: list[Any] = list(keys)
     return {

@@ -525,6 +525,14 @@ def test_stranger_with_a_huge_body(site: Site) -> None:
     assert exchange(site, head(None, CHUNKED, query=""), chunk(body), LAST_CHUNK) == 401
 
 
+@pytest.mark.parametrize("levels", [900, 5_000, 9_500, 100_000])
+def test_deep_bodies(site: Site, levels: int) -> None:
+    # Some servers call the site in a thread, whose stack is smaller than a process's.
+    for nested in (hostile.arrays(levels), hostile.objects(levels)):
+        body = as_batch([nested, render(("properties", "data"), nested)])
+        assert exchange(site, head(body), body) in (200, 400)
+
+
 def test_slow_uploads(site: Site) -> None:
     with connect(site) as slow:
         for piece in (head(EVENT), EVENT[:10], EVENT[10:20]):
