@@ -18,14 +18,14 @@ _ON_THIS_MACHINE: dict[str, Any] = {
     "postgresql": {
         "ENGINE": "django.db.backends.postgresql",
         "HOST": "127.0.0.1",
-        "NAME": "postgres",
+        "NAME": "segmentio_bridge",
         "USER": os.environ.get("TEST_DATABASE_USER", "postgres"),
         "PASSWORD": os.environ.get("TEST_DATABASE_PASSWORD", ""),
     },
     "mariadb": {
         "ENGINE": "django.db.backends.mysql",
         "HOST": "127.0.0.1",
-        "NAME": "mysql",
+        "NAME": "segmentio_bridge",
         "USER": os.environ.get("TEST_DATABASE_USER", "root"),
         "PASSWORD": os.environ.get("TEST_DATABASE_PASSWORD", ""),
         "OPTIONS": {"charset": "utf8mb4"},

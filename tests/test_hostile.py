@@ -614,7 +614,7 @@ def test_cost_is_bounded() -> None:
     environ = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     output = subprocess.run(
         [sys.executable, "-c", _MEASURE],
-        env={**environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        env={**environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_DATABASE": ""},
         input=json.dumps([case[:3] for case in CASES]),
         stdout=subprocess.PIPE,
         check=True,
