@@ -195,6 +195,13 @@ pieces = st.lists(
 paddings = st.sampled_from([0, 1, 1_000, 65_500, 65_536, 70_000])
 
 
+def finite(text: str) -> float:
+    """Read a number as itself; raise OverflowError for one that overflows."""
+    value = float(text)
+    int(value)
+    return value if set(text) & set(".eE") else int(text)
+
+
 @given(
     name=st.sampled_from(["a", ",", "", "},{", ":", "\\"]),
     texts=st.lists(pieces, max_size=3),
@@ -204,8 +211,8 @@ def test_a_batch_is_parsed_like_any_json(name: str, texts: list[str], padding: i
     first = f'{{"{name}":"{"x" * padding}"}}'
     body = f"[{','.join([first, *texts, first])}]".encode()
     try:
-        expected = json.loads(body)
-    except ValueError:
+        expected = json.loads(body, parse_int=finite, parse_float=finite)
+    except (ValueError, OverflowError):
         expected = None
     try:
         found = parse_events(body).raw_events
