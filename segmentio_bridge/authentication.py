@@ -69,7 +69,11 @@ def _keys(request: HttpRequest) -> list[bytes]:
     # error of its own on more than DATA_UPLOAD_MAX_NUMBER_FIELDS parameters.
     query = _wire_bytes(request.META.get("QUERY_STRING", "")).replace(b"+", b" ")
     pairs = [pair.partition(b"=") for pair in query.split(b"&")]
-    keys = [unquote_to_bytes(value) for name, _, value in pairs if unquote_to_bytes(name) == b"key"]
+    keys = [
+        unquote_to_bytes(value)
+        for name, _, value in pairs
+        if name == b"key" or unquote_to_bytes(name) == b"key"
+    ]
     return keys if len(keys) == 1 else []
 
 

@@ -54,7 +54,9 @@ class Setting(Generic[T_co]):
 
         Raises ImproperlyConfigured, which names the setting and never shows its value.
         """
-        value = getattr(settings, self.name, _ABSENT)
+        # By way of `settings` itself it takes microseconds to find that a setting is absent, which
+        # most are in most sites: an error is raised and caught for each.
+        value = getattr(settings._wrapped, self.name, _ABSENT)  # type: ignore[misc]  # unknown to the plugin
         if value is _ABSENT:
             return self.parsed_default
         try:

@@ -25,9 +25,7 @@ _MAX_CACHED_CHARACTERS = 255
 _LEFT_OUT_OF_CLIENT = frozenset({"traits", "integrations", "userAgent"})
 
 
-def build_context(
-    event: Event, user: User, *, message_id: str | None, protected_keys: Collection[str]
-) -> dict[str, Any]:
+def build_context(event: Event, user: User, protected_keys: Collection[str]) -> dict[str, Any]:
     """Return the tracking context of `event`.
 
     What `properties.context` says overrides what is derived from the event's `context`, except for
@@ -62,7 +60,7 @@ def build_context(
     if "course_id" in properties:
         context["course_id"] = properties["course_id"]
     if "course_id" in context:
-        _add_organisation(context, message_id)
+        _add_organisation(context, event.message_id)
     return context
 
 

@@ -6,19 +6,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 
-class Payload(NamedTuple):
-    """The raw events of one delivery, in their order; each may be anything that JSON can say."""
-
-    raw_events: list[Any]
-    is_batch: bool
-
-
 class Event(NamedTuple):
     """A raw event that passed validation, but for its user.
 
     `client` is the raw event's `context`, `user_id` its `userId` as it came.
     """
 
+    message_id: str | None
     name: str
     source: str
     client: dict[str, Any]

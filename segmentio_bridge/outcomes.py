@@ -119,7 +119,10 @@ class Outcome(NamedTuple):
 
 def count_by_status(outcomes: Iterable[Outcome]) -> dict[Status, int]:
     """Count the outcomes of each status, zero included."""
-    counts = dict.fromkeys(Status, 0)
+    counts = _NO_COUNTS.copy()
     for outcome in outcomes:
         counts[outcome.status] += 1
     return counts
+
+
+_NO_COUNTS = dict.fromkeys(Status, 0)

@@ -6,13 +6,34 @@ The bytes come from an authenticated sender, and are trusted in nothing else. Ra
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import isinf
 from typing import Any, NoReturn
 
-from .events import Payload
 from .exceptions import MalformedBody
+
+
+class Payload:
+    """The raw events of one delivery, in their order; each may be anything that JSON can say.
+
+    A batch is parsed each time it is iterated over, a piece at a time: what is done with an event
+    finds it in the processor's cache, and the text of a whole batch never exists. Iterating raises
+    MalformedBody where the body turns out to be no JSON.
+    """
+
+    __slots__ = ("_body", "_start", "single")
+
+    def __init__(self, body: bytes, *, start: int = 0, single: dict[str, Any] | None = None):
+        self._body = body
+        self._start = start
+        #: The one raw event of a delivery that is no batch.
+        self.single = single
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.single is not None:
+            return iter((self.single,))
+        return _read_batch(self._body, self._start, _decode)
 
 
 def parse_events(body: bytes) -> Payload:
@@ -20,16 +41,17 @@ def parse_events(body: bytes) -> Payload:
 
     Elements of an array can be anything that JSON can say; validation is for later.
 
-    Raises MalformedBody if the body is not UTF-8, not strict JSON (RFC 8259, without numbers that
-    no IEEE double can hold), too deeply nested to parse, or neither an object nor an array.
+    Raises MalformedBody, here or while a batch is iterated over, if the body is not UTF-8, not
+    strict JSON (RFC 8259, without numbers that no IEEE double can hold), too deeply nested to
+    parse, or neither an object nor an array.
     """
     batch = _START_OF_BATCH.match(body)
     if batch:
-        return Payload(_parse_batch(body, batch.end()), is_batch=True)
+        return Payload(body, start=batch.end())
     value = _decode(body)
     if not isinstance(value, dict):
         raise MalformedBody
-    return Payload([value], is_batch=False)
+    return Payload(body, single=value)
 
 
 def find_signable(body: bytes) -> Iterator[bytes]:
@@ -50,25 +72,24 @@ def find_signable(body: bytes) -> Iterator[bytes]:
     yield text[:end].encode()
 
 
-def _parse_batch(body: bytes, start: int) -> list[Any]:
-    """Return the elements of the array whose first element begins at `start`.
+def _read_batch(body: bytes, start: int, read: Callable[[bytes], list[Any]]) -> Iterator[Any]:
+    """Yield what `read` makes of an array, for the array whose first element begins at `start`.
 
-    The array is parsed in pieces, which halves the memory: a single emoji makes each character of a
+    The array is read in pieces, which halves the memory: a single emoji makes each character of a
     text take four bytes, so that no large text should ever exist. A piece ends where an object ends
     and the next begins with the name that the first element begins with. Where that is not between
-    two elements, the piece is no JSON, and all the rest is parsed at once.
+    two elements, the piece is no JSON, and all the rest is read at once.
     """
-    elements: list[Any] = []
     name = _FIRST_NAME.match(body, start)
     boundary = b"}," + name[0] if name else None
     while boundary and (end := body.find(boundary, start + _PIECE_BYTES)) >= 0:
         try:
-            elements += _decode(b"[%b]" % body[start : end + 1])
+            elements = read(b"[%b]" % body[start : end + 1])
         except MalformedBody:
             break
+        yield from elements
         start = end + len(b"},")
-    elements += _decode(b"[" + body[start:])
-    return elements
+    yield from read(b"[" + body[start:])
 
 
 def _decode(text: bytes) -> Any:
@@ -85,7 +106,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _finite_float(digits: str) -> float:
     value = float(digits)
-    if math.isinf(value):
+    if isinf(value):
         raise ValueError
     return value
 

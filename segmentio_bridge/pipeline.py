@@ -14,8 +14,7 @@ is asked to. Otherwise the failure is logged and the event is gone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Hashable, Iterable, Sequence
 
 from django.db import Error as DatabaseError
 
@@ -32,45 +31,26 @@ from .validation import Rules, find_message_id, validate
 logger = logging.getLogger(__name__)
 
 
-class _Accepted(NamedTuple):
-    event: Event
-    key: Hashable
-
-
-def process(raw_events: Sequence[object]) -> list[Outcome]:
+def process(raw_events: Iterable[object]) -> list[Outcome]:
     """Validate and emit raw events, and return what became of each, in their order.
 
     Makes at most one user query, and none if no event survives validation.
 
-    Raises ServiceUnavailable if the database cannot answer, and ImproperlyConfigured for a wrong
-    setting; nothing is emitted then.
+    Raises ServiceUnavailable if the database cannot answer, ImproperlyConfigured for a wrong
+    setting, and whatever iterating over `raw_events` raises; nothing is emitted then.
     """
     rules = Rules(
         source_map=conf.SOURCE_MAP.get(),
         allowed_types=conf.ALLOWED_TYPES.get(),
         disallowed_names=conf.DISALLOWED_SUBSTRING_NAMES.get(),
     )
-    protected_keys = conf.PROTECTED_CONTEXT_KEYS.get()
-    parse_key = primary_key_parser()
-
-    results = [_validate(raw, rules, parse_key) for raw in raw_events]
-    users = _get_users({result.key for result in results if not isinstance(result, Reason)})
-    tracker = _get_tracker() if users else None
-
-    outcomes = []
-    for raw, result in zip(raw_events, results, strict=True):
-        message_id = find_message_id(raw)
-        reason: Reason | None
-        if isinstance(result, Reason):
-            reason = result
-        elif (user := users.get(result.key)) is None:
-            reason = Reason.USER_NOT_FOUND
-        elif tracker is None:
-            reason = Reason.TRACKER_DISABLED
-        else:
-            reason = _emit(tracker, result.event, user, message_id, protected_keys)
-        outcomes.append(Outcome(reason, message_id))
-    return outcomes
+    validated = [(_validate(raw, rules), find_message_id(raw)) for raw in raw_events]
+    events = [result for result, _ in validated if isinstance(result, Event)]
+    reasons = iter(_record(events) if events else ())
+    return [
+        Outcome(result if isinstance(result, Reason) else next(reasons), message_id)
+        for result, message_id in validated
+    ]
 
 
 def should_be_retried(outcomes: Sequence[Outcome]) -> bool:
@@ -79,19 +59,45 @@ def should_be_retried(outcomes: Sequence[Outcome]) -> bool:
     return Status.FAILED in statuses and Status.EMITTED not in statuses
 
 
-def _validate(
-    raw: object, rules: Rules, parse_key: Callable[[object], Hashable]
-) -> _Accepted | Reason:
+def _validate(raw: object, rules: Rules) -> Event | Reason:
     try:
-        event = validate(raw, rules)
-        if isinstance(event, Reason):
-            return event
-        try:
-            return _Accepted(event, parse_key(event.user_id))
-        except ValueError:
-            return Reason.INVALID_USER_ID
+        return validate(raw, rules)
     except Exception as error:
         return _failed(Reason.INTERNAL_ERROR, find_message_id(raw), error)
+
+
+def _record(events: Sequence[Event]) -> list[Reason | None]:
+    """Emit events, and return why not for each of them, or None."""
+    protected_keys = conf.PROTECTED_CONTEXT_KEYS.get()
+    keys = _parse_keys(events)
+    users = _get_users({key for key in keys if not isinstance(key, Reason)})
+    tracker = _get_tracker() if users else None
+
+    reasons: list[Reason | None] = []
+    for event, key in zip(events, keys, strict=True):
+        if isinstance(key, Reason):
+            reasons.append(key)
+        elif (user := users.get(key)) is None:
+            reasons.append(Reason.USER_NOT_FOUND)
+        elif tracker is None:
+            reasons.append(Reason.TRACKER_DISABLED)
+        else:
+            reasons.append(_emit(tracker, event, user, protected_keys))
+    return reasons
+
+
+def _parse_keys(events: Iterable[Event]) -> list[Hashable | Reason]:
+    parse_key = primary_key_parser()
+
+    def parse(event: Event) -> Hashable | Reason:
+        try:
+            return parse_key(event.user_id)
+        except ValueError:
+            return Reason.INVALID_USER_ID
+        except Exception as error:
+            return _failed(Reason.INTERNAL_ERROR, event.message_id, error)
+
+    return [parse(event) for event in events]
 
 
 def _get_users(keys: Collection[Hashable]) -> dict[Hashable, User]:
@@ -113,20 +119,16 @@ def _get_tracker() -> Tracker | None:
 
 
 def _emit(
-    tracker: Tracker,
-    event: Event,
-    user: User,
-    message_id: str | None,
-    protected_keys: Collection[str],
+    tracker: Tracker, event: Event, user: User, protected_keys: Collection[str]
 ) -> Reason | None:
     try:
-        context = build_context(event, user, message_id=message_id, protected_keys=protected_keys)
+        context = build_context(event, user, protected_keys)
     except Exception as error:
-        return _failed(Reason.INTERNAL_ERROR, message_id, error)
+        return _failed(Reason.INTERNAL_ERROR, event.message_id, error)
     try:
         emit(tracker, event.name, event.properties["data"], context)
     except Exception as error:
-        return _failed(Reason.EMISSION_FAILED, message_id, error)
+        return _failed(Reason.EMISSION_FAILED, event.message_id, error)
     return None
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from edx_django_utils.monitoring import set_custom_attribute
 
 from . import conf
-from .events import Payload
 from .outcomes import Outcome, Reason, Status, count_by_status
 from .redaction import printable, withheld
 from .signals import events_processed
@@ -25,8 +24,10 @@ _MAX_ATTRIBUTE_CHARACTERS = 200
 _COUNT_ATTRIBUTES = {status: f"segment_{status}_count" for status in Status}
 
 
-def report(payload: Payload, outcomes: Sequence[Outcome]) -> None:
+def report(outcomes: Sequence[Outcome], *, single: dict[str, Any] | None) -> None:
     """Log the rejections, set the monitoring attributes and send `events_processed`. Never raises.
+
+    `single` is the raw event of a delivery that is no batch.
 
     Failures have been logged where they happened, with their traceback.
     """
@@ -36,19 +37,19 @@ def report(payload: Payload, outcomes: Sequence[Outcome]) -> None:
             if outcome.status is Status.REJECTED:
                 logger.info("Event %s rejected: %s.", printable(outcome.message_id), outcome.reason)
     try:
-        _set_attributes(payload, outcomes, counts)
+        _set_attributes(outcomes, counts, single)
     except Exception as error:
         logger.error("The monitoring attributes could not be set.", exc_info=withheld(error))
     events_processed.send_robust(sender=None, outcomes=list(outcomes))
 
 
 def _set_attributes(
-    payload: Payload, outcomes: Sequence[Outcome], counts: Mapping[Status, int]
+    outcomes: Sequence[Outcome], counts: Mapping[Status, int], single: dict[str, Any] | None
 ) -> None:
     # .. custom_attribute_name: segment_batch_size
     # .. custom_attribute_description: The number of raw events in the delivery; 1 for a delivery of
     #    a single event.
-    set_custom_attribute("segment_batch_size", len(payload.raw_events))
+    set_custom_attribute("segment_batch_size", len(outcomes))
     # .. custom_attribute_name: segment_emitted_count
     # .. custom_attribute_description: How many events of the delivery were emitted.
     # .. custom_attribute_name: segment_ignored_count
@@ -59,8 +60,8 @@ def _set_attributes(
     # .. custom_attribute_description: How many events of the delivery failed.
     for status, count in counts.items():
         set_custom_attribute(_COUNT_ATTRIBUTES[status], count)
-    if not payload.is_batch:
-        _set_attributes_of_single(payload.raw_events[0], outcomes[0].reason)
+    if single is not None:
+        _set_attributes_of_single(single, outcomes[0].reason)
 
 
 def _set_attributes_of_single(raw: dict[str, Any], reason: Reason | None) -> None:

@@ -55,10 +55,10 @@ def track_segmentio_event(request: HttpRequest) -> None:
         payload = parse_events(request.body)
     except MalformedBody:
         raise EventValidationError("The body is not valid JSON.") from None
-    if payload.is_batch:
+    if payload.single is None:
         raise EventValidationError(Reason.NOT_AN_OBJECT.description)
-    (outcome,) = process(payload.raw_events)
-    report(payload, [outcome])
+    (outcome,) = process(payload)
+    report([outcome], single=payload.single)
     if outcome.reason and outcome.status is Status.REJECTED:
         raise EventValidationError(outcome.reason.description)
     if outcome.reason and outcome.status is Status.FAILED:

@@ -100,6 +100,7 @@ def validate(raw: object, rules: Rules) -> Event | Reason:
         return Reason.INVALID_RECEIVED_AT
 
     return Event(
+        message_id=find_message_id(raw),
         name=name,
         source=source,
         client=raw["context"],

@@ -90,8 +90,8 @@ def _receive(request: HttpRequest) -> None:
     body = _read_body(request, conf.MAX_BODY_BYTES.get())
     verify_signature(request, find_signable(body))
     payload = parse_events(body)
-    outcomes = process(payload.raw_events)
-    report(payload, outcomes)
+    outcomes = process(payload)
+    report(outcomes, single=payload.single)
     if should_be_retried(outcomes):
         raise ServiceUnavailable
 

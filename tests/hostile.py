@@ -855,7 +855,7 @@ def as_delivery(text: str) -> bytes:
 
 def process_unchanged(body: bytes) -> list[Outcome]:
     """Process the raw events of `body`, and assert that nothing in them is changed by that."""
-    raw_events = parse_events(body).raw_events
+    raw_events = list(parse_events(body))
     # By their representation, which unlike equality tells True from 1.0 from 1.
     before = repr(raw_events)
     outcomes = process(raw_events)

@@ -18,9 +18,7 @@ RULES = Rules({"analytics-kotlin": "mobile"}, frozenset({"track"}), ())
 def build(raw: dict[str, Any], *, protected: frozenset[str] = frozenset()) -> dict[str, Any]:
     event = validate(raw, RULES)
     assert isinstance(event, Event)
-    return build_context(
-        event, User(7, "ada"), message_id=raw.get("messageId"), protected_keys=protected
-    )
+    return build_context(event, User(7, "ada"), protected)
 
 
 def with_context(**context: Any) -> dict[str, Any]:

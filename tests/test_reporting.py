@@ -10,7 +10,6 @@ import pytest
 from edx_django_utils.monitoring import TelemetryBackend
 from pytest_django import Settings
 
-from segmentio_bridge.events import Payload
 from segmentio_bridge.outcomes import Outcome, Reason
 from segmentio_bridge.reporting import report
 from segmentio_bridge.signals import events_processed
@@ -46,7 +45,7 @@ def attributes(settings: Settings) -> Iterator[Attributes]:
 
 
 def report_single(raw: dict[str, Any], reason: Reason | None = None) -> None:
-    report(Payload([raw], is_batch=False), [Outcome(reason, raw.get("messageId"))])
+    report([Outcome(reason, raw.get("messageId"))], single=raw)
 
 
 NO_COUNTS = {
@@ -67,10 +66,7 @@ def test_attributes_of_a_single_event(attributes: Attributes) -> None:
 
 def test_attributes_of_a_batch(attributes: Attributes) -> None:
     reasons = [None, None, Reason.UNKNOWN_SOURCE, Reason.MISSING_NAME, Reason.EMISSION_FAILED]
-    report(
-        Payload([make_event() for _ in reasons], is_batch=True),
-        [Outcome(reason, None) for reason in reasons],
-    )
+    report([Outcome(reason, None) for reason in reasons], single=None)
     assert attributes == {
         "segment_batch_size": 5,
         "segment_emitted_count": 2,
@@ -119,13 +115,13 @@ def test_rejections_are_logged_with_reason_and_message_id(
     app_log: list[logging.LogRecord],
 ) -> None:
     report(
-        Payload([{}, {}, {}, {}], is_batch=True),
         [
             Outcome(None, "m-1"),
             Outcome(Reason.UNKNOWN_SOURCE, "m-2"),
             Outcome(Reason.MISSING_NAME, "m-3\nERROR forged"),
             Outcome(Reason.NOT_AN_OBJECT, None),
         ],
+        single=None,
     )
     assert [(record.levelname, record.getMessage()) for record in app_log] == [
         ("INFO", r"Event 'm-3\nERROR forged' rejected: missing_name."),
@@ -155,7 +151,7 @@ def test_the_signal_carries_all_outcomes_and_receivers_harm_nothing() -> None:
     events_processed.connect(fail)
     events_processed.connect(spoil)
     try:
-        report(Payload([{}, {}], is_batch=True), outcomes)
+        report(outcomes, single=None)
     finally:
         events_processed.disconnect(fail)
         events_processed.disconnect(spoil)

@@ -165,6 +165,7 @@ def test_a_valid_event_is_taken_apart() -> None:
     raw = make_event(userId="7")
     event = validate(raw, RULES)
     assert event == Event(
+        message_id=raw["messageId"],
         name="edx.video.loaded",
         source="mobile",
         client=raw["context"],

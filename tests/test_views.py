@@ -227,6 +227,14 @@ def test_row_7_malformed(body: bytes) -> None:
 
 
 @pytest.mark.usefixtures("learner")
+def test_row_7_a_large_batch_that_is_malformed_at_its_end(tracking_log: TrackingLog) -> None:
+    # More than is parsed at once: nothing may be emitted before the whole body has been read.
+    body = json.dumps([make_event() for _ in range(200)], separators=(",", ":")).encode()
+    assert deliver(body[:-1] + b",NaN]").status_code == 400
+    assert not tracking_log
+
+
+@pytest.mark.usefixtures("learner")
 def test_row_8_no_database(tracking_log: TrackingLog) -> None:
     def gone(*arguments: Any) -> None:
         raise OperationalError("gone")

@@ -146,7 +146,7 @@ def try_pieces(elements: bytes) -> None:
     except (ValueError, RecursionError):
         expected = None
     try:
-        found = parse_events(body).raw_events
+        found = list(parse_events(body))
     except MalformedBody:
         found = None
     assert repr(found) == repr(expected)
