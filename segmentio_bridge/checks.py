@@ -12,15 +12,22 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, get_script_prefix, reverse
+from django.utils.module_loading import import_string
 from eventtracking.backends.logger import MAX_EVENT_SIZE, LoggerBackend
 
 from . import conf
 from .emission import find_tracker
 
 _MIN_SECRET_LENGTH = 16
+
+# Twice the longest wait between two attempts of a task.
+_MIN_VISIBILITY_TIMEOUT = 1200
 
 _TRACK_MIDDLEWARE = re.compile(r"(?:.*\.)?track\.middleware\.TrackMiddleware")
 
@@ -36,7 +43,7 @@ def check_settings(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> li
             messages.append(
                 Error(
                     str(error),
-                    hint="Until this is mended, every delivery is answered 503.",
+                    hint="Until this is mended, the deliveries that it concerns are answered 503.",
                     id="segmentio_bridge.E001",
                 )
             )
@@ -159,6 +166,76 @@ def check_ignored_urls(
             id="segmentio_bridge.W004",
         )
     ]
+
+
+@register
+def check_deduplication(
+    app_configs: Iterable[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W006: the processes of the site do not see each other's claims."""
+    try:
+        alias = conf.CACHE.get()
+        if not conf.DEDUPLICATION_SECONDS.get():
+            return []
+    except ImproperlyConfigured:
+        return []  # E001 has said so.
+    backend = import_string(settings.CACHES[alias]["BACKEND"])
+    if not issubclass(backend, (DummyCache, FileBasedCache, LocMemCache)):
+        return []
+    return [
+        Warning(
+            f"{conf.DEDUPLICATION_SECONDS.name} is set, but the cache {alias!r} is a "
+            f"{backend.__name__}: an event that another process has recorded is recorded again.",
+            hint=f"Name a cache in {conf.CACHE.name} that all processes share and that adds a key "
+            "only once, such as Redis.",
+            id="segmentio_bridge.W006",
+        )
+    ]
+
+
+@register
+def check_queue(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W007: in queue mode, Celery or its broker is set up to lose or to double events."""
+    try:
+        if conf.DELIVERY.get() != conf.DELIVERIES["celery"]:
+            return []
+    except ImproperlyConfigured:
+        return []  # E001 has said so.
+    # Only now: sites without queue mode need not load Celery.
+    from celery import current_app
+
+    return [
+        Warning(
+            f'{conf.DELIVERY.name} is "celery", but {problem}',
+            hint=hint,
+            id="segmentio_bridge.W007",
+        )
+        for problem, hint in _problems_of_queue(current_app)
+    ]
+
+
+def _problems_of_queue(app: Any) -> Iterator[tuple[str, str]]:
+    if app.conf.task_always_eager:
+        yield (
+            "task_always_eager is on: events are recorded in the request, and no second time.",
+            "Turn it off, but in tests.",
+        )
+    if app.connection_for_write().as_uri().startswith("memory:"):
+        yield (
+            "the broker is the memory of the process, which no worker sees.",
+            "Set Celery's broker_url to RabbitMQ or Redis.",
+        )
+    if app.conf.task_default_delivery_mode in (1, "transient"):
+        yield (
+            "task_default_delivery_mode is transient: a broker that is restarted loses events.",
+            "Set it to 'persistent', Celery's default.",
+        )
+    visibility_timeout = app.conf.broker_transport_options.get("visibility_timeout")
+    if visibility_timeout is not None and visibility_timeout < _MIN_VISIBILITY_TIMEOUT:
+        yield (
+            f"visibility_timeout is {visibility_timeout} seconds: what waits is given away twice.",
+            f"Set it in broker_transport_options to {_MIN_VISIBILITY_TIMEOUT} or more.",
+        )
 
 
 def _backends(routing: Any) -> Iterator[tuple[str, object]]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 from django.conf import settings
+from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
 T_co = TypeVar("T_co", covariant=True)
@@ -30,6 +31,14 @@ MOBILE_LIBRARIES = (
     "analytics-react-native",
     "analytics-flutter",
 )
+
+
+#: The functions that a delivery's payload is handed to, by the value of the setting. They are
+#: named, not imported: the core does without what only some sites use.
+DELIVERIES = {
+    "inline": "segmentio_bridge.pipeline.process",
+    "celery": "segmentio_bridge.tasks.enqueue",
+}
 
 
 @dataclass(frozen=True)
@@ -99,12 +108,35 @@ def _source_map(value: object) -> Mapping[str, str | None]:
     return value
 
 
-def _positive_integer(value: object) -> int:
+def _whole_number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError
-    if value < 1:
+    if value < 0:
         raise ValueError
     return value
+
+
+def _positive_integer(value: object) -> int:
+    number = _whole_number(value)
+    if number == 0:
+        raise ValueError
+    return number
+
+
+def _cache_alias(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if value not in list(caches):
+        raise ValueError
+    return value
+
+
+def _delivery(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if value not in DELIVERIES:
+        raise ValueError
+    return DELIVERIES[value]
 
 
 WEBHOOK_SECRET = Setting(
@@ -149,6 +181,24 @@ MAX_BODY_BYTES = Setting(
     "a positive number of bytes",
     _positive_integer,
 )
+DELIVERY = Setting(
+    f"{PREFIX}DELIVERY",
+    "inline",
+    " or ".join(f'"{delivery}"' for delivery in DELIVERIES),
+    _delivery,
+)
+DEDUPLICATION_SECONDS = Setting(
+    f"{PREFIX}DEDUPLICATION_SECONDS",
+    0,
+    "a number of whole seconds, 0 for none",
+    _whole_number,
+)
+CACHE = Setting(
+    f"{PREFIX}CACHE",
+    "default",
+    "the name of one of the CACHES",
+    _cache_alias,
+)
 
 SETTINGS: tuple[Setting[object], ...] = (
     WEBHOOK_SECRET,
@@ -158,4 +208,7 @@ SETTINGS: tuple[Setting[object], ...] = (
     SOURCE_MAP,
     PROTECTED_CONTEXT_KEYS,
     MAX_BODY_BYTES,
+    DELIVERY,
+    DEDUPLICATION_SECONDS,
+    CACHE,
 )

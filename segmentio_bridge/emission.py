@@ -7,14 +7,26 @@ processors and backends raise.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from eventtracking.tracker import Tracker, get_tracker
 
-__all__ = ["CONTEXT_NAME", "Tracker", "emit", "find_tracker"]
+__all__ = [
+    "CONTEXT_NAME",
+    "Tracker",
+    "emit",
+    "find_tracker",
+    "resolve_context",
+    "tracker_context",
+]
 
 #: The name of the tracker's context that an event's own context is entered under.
 CONTEXT_NAME = "edx.segmentio"
+
+#: The name of the context that takes the place of a request's in a worker.
+REQUEST_CONTEXT_NAME = "segmentio_bridge.request"
 
 _first_use = threading.Lock()
 
@@ -30,6 +42,19 @@ def find_tracker() -> Tracker | None:
         # come first at the same time would get two stores, and one of them lose its context.
         tracker.located_context  # noqa: B018 - a property that is read for its effect
     return tracker
+
+
+def resolve_context() -> dict[str, Any]:
+    """Return what the tracker would add to an event emitted here; nothing without a tracker."""
+    tracker = find_tracker()
+    context: dict[str, Any] = tracker.resolve_context() if tracker else {}
+    return context
+
+
+def tracker_context(context: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """Add `context` to what is emitted within the block; an event's own context overrides it."""
+    tracker = find_tracker()
+    return tracker.context(REQUEST_CONTEXT_NAME, context) if tracker else nullcontext()
 
 
 class _HandedOver(dict[str, Any]):

@@ -14,6 +14,7 @@ class Status(enum.StrEnum):
     """The kinds of outcome."""
 
     EMITTED = "emitted"
+    DUPLICATE = "duplicate"
     IGNORED = "ignored"
     REJECTED = "rejected"
     FAILED = "failed"
@@ -88,10 +89,27 @@ class Reason(enum.StrEnum):
     )
     USER_NOT_FOUND = "user_not_found", Status.REJECTED, "No user has the primary key in userId."
 
+    MALFORMED_BODY = (
+        "malformed_body",
+        Status.REJECTED,
+        "The body of the delivery is not strict JSON, or neither an object nor an array.",
+    )
+    DUPLICATE = "duplicate", Status.DUPLICATE, "The event has been recorded before."
+
+    IN_PROGRESS = (
+        "in_progress",
+        Status.FAILED,
+        "Another process is recording the event at this moment, or died while it did.",
+    )
     TRACKER_DISABLED = (
         "tracker_disabled",
         Status.FAILED,
         "event-tracking has no default tracker; is EVENT_TRACKING_ENABLED set?",
+    )
+    DATABASE_UNAVAILABLE = (
+        "database_unavailable",
+        Status.FAILED,
+        "The database could not be asked for the user, for more than four hours.",
     )
     EMISSION_FAILED = (
         "emission_failed",
@@ -106,15 +124,29 @@ class Reason(enum.StrEnum):
 
 
 class Outcome(NamedTuple):
-    """What became of one raw event; `reason` is None exactly if the event was emitted."""
+    """What became of one raw event; `reason` is None exactly if the event was emitted.
+
+    `source` is the event's source as TRACKING_SEGMENTIO_SOURCE_MAP names it, if it names one.
+    """
 
     reason: Reason | None
     message_id: str | None
+    source: str | None = None
 
     @property
     def status(self) -> Status:
         """The kind of outcome, which the reason implies."""
         return Status.EMITTED if self.reason is None else self.reason.status
+
+
+class UnrecordedEvent(NamedTuple):
+    """A raw event that was rejected or failed; `raw` is its JSON, byte for byte as it came.
+
+    For the reason `malformed_body`, `raw` is the whole body of the delivery.
+    """
+
+    outcome: Outcome
+    raw: bytes
 
 
 def count_by_status(outcomes: Iterable[Outcome]) -> dict[Status, int]:

@@ -35,6 +35,15 @@ class Payload:
             return iter((self.single,))
         return _read_batch(self._body, self._start, _decode)
 
+    def slices(self) -> Iterator[bytes]:
+        """Yield the bytes that each raw event has in the body.
+
+        Parses the body once more. Raises MalformedBody where iterating would.
+        """
+        if self.single is not None:
+            return iter((self._body.strip(_WHITE_SPACE),))
+        return _read_batch(self._body, self._start, _slice)
+
 
 def parse_events(body: bytes) -> Payload:
     """Return the raw events of `body`: the elements of an array, or the one object.
@@ -100,6 +109,26 @@ def _decode(text: bytes) -> Any:
         raise MalformedBody from None
 
 
+def _slice(array: bytes) -> list[bytes]:
+    """Return the bytes of each element of an array."""
+    elements: list[bytes] = []
+    try:
+        text = array.decode()
+        if _EMPTY_ARRAY.fullmatch(text):
+            return elements
+        separator = _START_OF_ARRAY.match(text)
+        while separator:
+            start = separator.end()
+            _, end = _DECODER.raw_decode(text, start)
+            elements.append(text[start:end].encode())
+            separator = _SEPARATOR.match(text, end)
+            if separator is None and not _END_OF_ARRAY.fullmatch(text, end):
+                raise MalformedBody
+    except (ValueError, RecursionError):
+        raise MalformedBody from None
+    return elements
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
@@ -122,7 +151,13 @@ def _finite_integer(digits: str) -> int:
 
 _PIECE_BYTES = 64 * 1024
 
+# What JSON allows around values, and nothing that only Python takes for white space.
+_WHITE_SPACE = b" \t\n\r"
 _START_OF_BATCH = re.compile(rb"[ \t\n\r]*\[[ \t\n\r]*")
+_START_OF_ARRAY = re.compile(r"\[[ \t\n\r]*")
+_SEPARATOR = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
+_END_OF_ARRAY = re.compile(r"[ \t\n\r]*\][ \t\n\r]*")
+_EMPTY_ARRAY = re.compile(r"\[[ \t\n\r]*\][ \t\n\r]*")
 _FIRST_NAME = re.compile(rb'\{"[^"]*":')
 
 _DECODER = json.JSONDecoder(

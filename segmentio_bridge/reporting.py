@@ -11,11 +11,9 @@ from typing import Any
 
 from edx_django_utils.monitoring import set_custom_attribute
 
-from . import conf
 from .outcomes import Outcome, Reason, Status, count_by_status
 from .redaction import printable, withheld
-from .signals import events_processed
-from .validation import find_source
+from .signals import events_processed, send
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +22,13 @@ _MAX_ATTRIBUTE_CHARACTERS = 200
 _COUNT_ATTRIBUTES = {status: f"segment_{status}_count" for status in Status}
 
 
-def report(outcomes: Sequence[Outcome], *, single: dict[str, Any] | None) -> None:
+def report(
+    outcomes: Sequence[Outcome], *, single: dict[str, Any] | None = None, queued: int = 0
+) -> None:
     """Log the rejections, set the monitoring attributes and send `events_processed`. Never raises.
 
-    `single` is the raw event of a delivery that is no batch.
+    `single` is the raw event of a delivery that is no batch; `queued` is how many raw events of the
+    delivery have no outcome yet, because they are left to a worker.
 
     Failures have been logged where they happened, with their traceback.
     """
@@ -37,21 +38,31 @@ def report(outcomes: Sequence[Outcome], *, single: dict[str, Any] | None) -> Non
             if outcome.status is Status.REJECTED:
                 logger.info("Event %s rejected: %s.", printable(outcome.message_id), outcome.reason)
     try:
-        _set_attributes(outcomes, counts, single)
+        _set_attributes(outcomes, counts, single, queued)
     except Exception as error:
         logger.error("The monitoring attributes could not be set.", exc_info=withheld(error))
-    events_processed.send_robust(sender=None, outcomes=list(outcomes))
+    send(events_processed, outcomes=list(outcomes))
 
 
 def _set_attributes(
-    outcomes: Sequence[Outcome], counts: Mapping[Status, int], single: dict[str, Any] | None
+    outcomes: Sequence[Outcome],
+    counts: Mapping[Status, int],
+    single: dict[str, Any] | None,
+    queued: int,
 ) -> None:
     # .. custom_attribute_name: segment_batch_size
     # .. custom_attribute_description: The number of raw events in the delivery; 1 for a delivery of
     #    a single event.
-    set_custom_attribute("segment_batch_size", len(outcomes))
+    set_custom_attribute("segment_batch_size", len(outcomes) + queued)
+    if queued:
+        # .. custom_attribute_name: segment_queued_count
+        # .. custom_attribute_description: How many events of the delivery were left to a worker,
+        #    which sets the attributes again for those that it takes.
+        set_custom_attribute("segment_queued_count", queued)
     # .. custom_attribute_name: segment_emitted_count
     # .. custom_attribute_description: How many events of the delivery were emitted.
+    # .. custom_attribute_name: segment_duplicate_count
+    # .. custom_attribute_description: How many events of the delivery had been recorded before.
     # .. custom_attribute_name: segment_ignored_count
     # .. custom_attribute_description: How many events of the delivery were ignored.
     # .. custom_attribute_name: segment_rejected_count
@@ -61,15 +72,16 @@ def _set_attributes(
     for status, count in counts.items():
         set_custom_attribute(_COUNT_ATTRIBUTES[status], count)
     if single is not None:
-        _set_attributes_of_single(single, outcomes[0].reason)
+        _set_attributes_of_single(single, outcomes[0] if outcomes else None)
 
 
-def _set_attributes_of_single(raw: dict[str, Any], reason: Reason | None) -> None:
-    if reason is not Reason.UNKNOWN_SOURCE:
+def _set_attributes_of_single(raw: dict[str, Any], outcome: Outcome | None) -> None:
+    reason = outcome.reason if outcome else None
+    if outcome and outcome.source:
         # .. custom_attribute_name: segment_event_source
         # .. custom_attribute_description: The source of a single event, as
         #    TRACKING_SEGMENTIO_SOURCE_MAP names it.
-        set_custom_attribute("segment_event_source", find_source(raw, conf.SOURCE_MAP.get()))
+        set_custom_attribute("segment_event_source", outcome.source)
     properties = raw.get("properties")
     if not isinstance(properties, dict):
         return

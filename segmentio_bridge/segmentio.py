@@ -57,7 +57,7 @@ def track_segmentio_event(request: HttpRequest) -> None:
         raise EventValidationError("The body is not valid JSON.") from None
     if payload.single is None:
         raise EventValidationError(Reason.NOT_AN_OBJECT.description)
-    (outcome,) = process(payload)
+    (outcome,) = process(payload).outcomes
     report([outcome], single=payload.single)
     if outcome.reason and outcome.status is Status.REJECTED:
         raise EventValidationError(outcome.reason.description)

@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 from django.dispatch import Signal
+
+from .redaction import withheld
+
+logger = logging.getLogger(__name__)
 
 #: Sent once for each delivery that was taken, with `outcomes`: the list of an `Outcome` for each of
 #: its raw events, in their order. A receiver that raises harms neither the delivery nor the others.
 events_processed = Signal()
+
+#: Sent with `events`: a list of an `UnrecordedEvent` for each event of a delivery that was rejected
+#: or failed. A receiver that returns True keeps a copy of all of them, so that the sender need not
+#: send them again. The events come from outside and have been checked for nothing.
+events_unrecorded = Signal()
+
+#: Sent after each request to the endpoint that used the right method, with the answer's
+#: `status_code`, and `seconds`, the time that it took.
+delivery_answered = Signal()
+
+
+def send(signal: Signal, **named: Any) -> list[object]:
+    """Send a signal to all its receivers, and return what those that did not raise have answered.
+
+    Never raises. Django logs what a receiver raises, but trips over one that has no name.
+    """
+    try:
+        answers = signal.send_robust(sender=None, **named)
+    except Exception as error:
+        logger.error("The receivers of a signal could not all be called.", exc_info=withheld(error))
+        return []
+    return [answer for _, answer in answers if not isinstance(answer, Exception)]

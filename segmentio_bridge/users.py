@@ -7,13 +7,13 @@ so that one hostile id cannot spoil the query of a whole delivery.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Hashable
-from functools import lru_cache
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import connections, router
+from django.db import DataError, connections, router
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.models import Field, ForeignKey, Model, QuerySet
 from django.db.models.manager import BaseManager
@@ -57,11 +57,14 @@ def primary_key_parser() -> Callable[[object], Hashable]:
     return parse
 
 
-def find_users(keys: Collection[Hashable]) -> dict[Hashable, User]:
-    """Return the users that have these primary keys, by key.
+def find_users(keys: Collection[Hashable]) -> dict[Hashable, User | None]:
+    """Return the users that have these primary keys, by key; None for a key that can be nobody's.
 
     Makes one query, or as many as the database's limit of parameters makes necessary; none for no
-    keys. Raises django.db.Error if the database cannot answer.
+    keys. Only if the database refuses a key as no value of its type, which no key that
+    `primary_key_parser` lets through should be, it makes more to find out which.
+
+    Raises django.db.Error if the database cannot answer.
     """
     if not keys:
         return {}
@@ -70,15 +73,32 @@ def find_users(keys: Collection[Hashable]) -> dict[Hashable, User]:
     connection = connections[alias]
     limits = (connection.features.max_query_params, connection.ops.max_in_list_size())
     limit = min(filter(None, limits), default=len(keys))
-    select = _select_compiled if _is_plain(model) else _select
+    select = partial(
+        _select_compiled if _is_plain(model) else _select, model, model.USERNAME_FIELD, alias
+    )
     remaining: list[Any] = list(keys)
-    return {
-        key: User(key if isinstance(key, int) else str(key), str(username))
-        for start in range(0, len(remaining), limit)
-        for key, username in select(
-            model, model.USERNAME_FIELD, alias, remaining[start : start + limit]
-        )
-    }
+    users: dict[Hashable, User | None] = {}
+    for start in range(0, len(remaining), limit):
+        users.update(_find(select, remaining[start : start + limit]))
+    return users
+
+
+def _find(
+    select: Callable[[list[Any]], Iterable[tuple[Any, Any]]], keys: list[Any]
+) -> Iterator[tuple[Hashable, User | None]]:
+    try:
+        rows = list(select(keys))
+    except (DataError, ValueError, OverflowError):
+        # The last two come from drivers, of values that they cannot put into a query.
+        if len(keys) == 1:
+            yield keys[0], None
+            return
+        middle = len(keys) // 2
+        yield from _find(select, keys[:middle])
+        yield from _find(select, keys[middle:])
+    else:
+        for key, username in rows:
+            yield key, User(key if isinstance(key, int) else str(key), str(username))
 
 
 def _select(

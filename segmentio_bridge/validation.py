@@ -111,9 +111,9 @@ def validate(raw: object, rules: Rules) -> Event | Reason:
     )
 
 
-def find_source(raw: dict[str, Any], source_map: Mapping[str, str | None]) -> str | None:
+def find_source(raw: object, source_map: Mapping[str, str | None]) -> str | None:
     """Return the source that `context.library.name` stands for; None or empty for none."""
-    client = raw.get("context")
+    client = raw.get("context") if isinstance(raw, dict) else None
     library = client.get("library") if isinstance(client, dict) else None
     name = library.get("name") if isinstance(library, dict) else None
     return source_map.get(name) if isinstance(name, str) else None

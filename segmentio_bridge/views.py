@@ -9,10 +9,13 @@ only to those who hold no secret or do not speak the protocol.
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 
 from . import conf
@@ -26,10 +29,12 @@ from .exceptions import (
     ServiceUnavailable,
     UnsupportedMediaType,
 )
-from .payload import find_signable, parse_events
-from .pipeline import process, should_be_retried
+from .outcomes import Outcome, Reason
+from .payload import Payload, find_signable, parse_events
+from .pipeline import Result, keep
 from .redaction import printable, withheld
 from .reporting import report
+from .signals import delivery_answered, send
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRead
@@ -48,6 +53,26 @@ def segmentio_event(request: HttpRequest) -> HttpResponse:
     """
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
+    start = time.perf_counter()
+    response = _answer(request)
+    seconds = time.perf_counter() - start
+    send(delivery_answered, status_code=response.status_code, seconds=seconds)
+    return response
+
+
+class _EveryDatabase(set[str]):
+    def __contains__(self, alias: object) -> bool:
+        return True
+
+
+# The sender has no session to log in with, and rolling back a request would undo nothing that was
+# emitted. Django's own decorators would not do: login_not_required came with Django 5.1, and
+# non_atomic_requests knows one database only.
+segmentio_event.login_required = False  # type: ignore[attr-defined]
+segmentio_event._non_atomic_requests = _EveryDatabase()  # type: ignore[attr-defined]
+
+
+def _answer(request: HttpRequest) -> HttpResponse:
     try:
         _receive(request)
     except AuthenticationFailed:
@@ -72,27 +97,20 @@ def segmentio_event(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
-class _EveryDatabase(set[str]):
-    def __contains__(self, alias: object) -> bool:
-        return True
-
-
-# The sender has no session to log in with, and rolling back a request would undo nothing that was
-# emitted. Django's own decorators would not do: login_not_required came with Django 5.1, and
-# non_atomic_requests knows one database only.
-segmentio_event.login_required = False  # type: ignore[attr-defined]
-segmentio_event._non_atomic_requests = _EveryDatabase()  # type: ignore[attr-defined]
-
-
 def _receive(request: HttpRequest) -> None:
     authenticate(request)
     _require_plain_json(request)
     body = _read_body(request, conf.MAX_BODY_BYTES.get())
     verify_signature(request, find_signable(body))
-    payload = parse_events(body)
-    outcomes = process(payload)
-    report(outcomes, single=payload.single)
-    if should_be_retried(outcomes):
+    take: Callable[[Payload], Result] = import_string(conf.DELIVERY.get())
+    try:
+        payload = parse_events(body)
+        result = take(payload)
+    except MalformedBody:
+        keep([(Outcome(Reason.MALFORMED_BODY, None), body)])
+        raise
+    report(result.outcomes, single=payload.single, queued=result.queued)
+    if result.should_be_retried:
         raise ServiceUnavailable
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from eventtracking.tracker import DEFAULT_TRACKER_NAME, TRACKERS, Tracker, register_tracker
 from hypothesis import HealthCheck, settings
 
 # How many inputs tests/test_fuzz.py tries for each property; HYPOTHESIS_PROFILE or the option
@@ -55,6 +56,18 @@ def _attached(handler: logging.Handler, name: str) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+
+
+@contextmanager
+def registered(tracker: Tracker | None) -> Iterator[None]:
+    """Make `tracker` the global one, or have none."""
+    before = TRACKERS.pop(DEFAULT_TRACKER_NAME)
+    if tracker is not None:
+        register_tracker(tracker)
+    try:
+        yield
+    finally:
+        register_tracker(before)
 
 
 @pytest.fixture

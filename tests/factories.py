@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from segmentio_bridge.payload import Payload
 
 _numbers = itertools.count(1)
 
@@ -69,6 +73,23 @@ def make_event(**overrides: Any) -> dict[str, Any]:
         "writeKey": "uWk2mZr1",
     }
     return {**event, **overrides}
+
+
+class ParsedPayload(Payload):
+    """A payload of raw events that are there already, and may be objects that no JSON can say."""
+
+    __slots__ = ("_raw_events",)
+
+    def __init__(self, raw_events: Sequence[Any]) -> None:
+        super().__init__(b"")
+        self._raw_events = raw_events
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._raw_events)
+
+    def slices(self) -> Iterator[bytes]:
+        """Yield each raw event as JSON."""
+        return (json.dumps(raw).encode() for raw in self._raw_events)
 
 
 def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from celery import Celery, current_app
 from django.core.checks import CheckMessage, Error, Warning, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -496,3 +497,100 @@ def test_no_message_holds_a_secret(name: str, value: object, settings: Settings)
     with pytest.raises(SystemCheckError) as caught:
         call_command("check", fail_level="WARNING")
     assert "hunter2" not in str(caught.value)
+
+
+# W006: the processes of the site do not see each other's claims.
+
+
+def cache_of(backend: str, **options: Any) -> dict[str, Any]:
+    return {"BACKEND": f"django.core.cache.backends.{backend}", **options}
+
+
+@pytest.mark.parametrize(
+    ("cache", "name"),
+    [
+        (cache_of("locmem.LocMemCache"), "LocMemCache"),
+        (cache_of("dummy.DummyCache"), "DummyCache"),
+        (cache_of("filebased.FileBasedCache", LOCATION="/nowhere"), "FileBasedCache"),
+    ],
+)
+def test_W006_for_a_cache_of_one_process(
+    cache: dict[str, Any], name: str, settings: Settings
+) -> None:
+    settings.CACHES = {"default": cache_of("db.DatabaseCache", LOCATION="caches"), "claims": cache}
+    settings.TRACKING_SEGMENTIO_DEDUPLICATION_SECONDS = 3600
+    settings.TRACKING_SEGMENTIO_CACHE = "claims"
+    (message,) = run("W006")
+    assert name in message.msg
+    assert "'claims'" in message.msg
+    settings.TRACKING_SEGMENTIO_CACHE = "default"
+    assert run("W006") == []
+
+
+def test_W006_not_without_deduplication(settings: Settings) -> None:
+    settings.CACHES = {"default": cache_of("dummy.DummyCache")}
+    assert run("W006") == []
+
+
+def test_W006_not_beside_E001(settings: Settings) -> None:
+    settings.TRACKING_SEGMENTIO_DEDUPLICATION_SECONDS = "an hour"
+    assert run("W006") == []
+    assert len(run("E001")) == 1
+
+
+# W007: in queue mode, Celery or its broker is set up to lose or to double events.
+
+
+@pytest.fixture
+def celery() -> Iterator[Celery]:
+    """The current Celery app, set up well."""
+    before = current_app._get_current_object()
+    app = Celery("checked", broker="amqp://127.0.0.1//", set_as_current=True)
+    yield app
+    app.close()
+    before.set_current()
+
+
+PROBLEMS: list[tuple[dict[str, Any], str]] = [
+    ({"task_always_eager": True}, "task_always_eager"),
+    ({"broker_url": "memory://"}, "memory"),
+    ({"task_default_delivery_mode": "transient"}, "transient"),
+    ({"task_default_delivery_mode": 1}, "transient"),
+    ({"broker_transport_options": {"visibility_timeout": 600}}, "visibility_timeout"),
+]
+
+
+@pytest.mark.parametrize(("configuration", "problem"), PROBLEMS)
+def test_W007_for_a_queue_that_loses_or_doubles(
+    configuration: dict[str, Any], problem: str, celery: Celery, settings: Settings
+) -> None:
+    celery.conf.update(configuration)
+    assert run("W007") == []
+    settings.TRACKING_SEGMENTIO_DELIVERY = "celery"
+    (message,) = run("W007")
+    assert problem in message.msg
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {},
+        {"broker_url": "redis://127.0.0.1/0"},
+        {"broker_transport_options": {"visibility_timeout": 3600}},
+        {"task_default_delivery_mode": "persistent"},
+    ],
+)
+def test_W007_not_for_a_queue_that_keeps_what_it_takes(
+    configuration: dict[str, Any], celery: Celery, settings: Settings
+) -> None:
+    settings.TRACKING_SEGMENTIO_DELIVERY = "celery"
+    celery.conf.update(configuration)
+    assert run("W007") == []
+
+
+def test_W007_not_beside_E001(settings: Settings) -> None:
+    settings.TRACKING_SEGMENTIO_DELIVERY = "rabbitmq"
+    assert run("W007") == []
+    (message,) = run("E001")
+    assert "inline" in message.msg
+    assert "celery" in message.msg

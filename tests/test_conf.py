@@ -35,6 +35,9 @@ DEFAULTS: list[tuple[Setting[Any], object]] = [
     ),
     (conf.PROTECTED_CONTEXT_KEYS, frozenset()),
     (conf.MAX_BODY_BYTES, 16_777_216),
+    (conf.DELIVERY, "segmentio_bridge.pipeline.process"),
+    (conf.DEDUPLICATION_SECONDS, 0),
+    (conf.CACHE, "default"),
 ]
 
 ACCEPTED: list[tuple[Setting[Any], object, object]] = [
@@ -70,6 +73,11 @@ ACCEPTED: list[tuple[Setting[Any], object, object]] = [
     (conf.PROTECTED_CONTEXT_KEYS, [""], frozenset({""})),
     (conf.MAX_BODY_BYTES, 1, 1),
     (conf.MAX_BODY_BYTES, 10**12, 10**12),
+    (conf.DELIVERY, "inline", "segmentio_bridge.pipeline.process"),
+    (conf.DELIVERY, "celery", "segmentio_bridge.tasks.enqueue"),
+    (conf.DEDUPLICATION_SECONDS, 0, 0),
+    (conf.DEDUPLICATION_SECONDS, 86_400, 86_400),
+    (conf.CACHE, "default", "default"),
 ]
 
 REFUSED: list[tuple[Setting[Any], object]] = [
@@ -114,6 +122,9 @@ REFUSED: list[tuple[Setting[Any], object]] = [
     (conf.MAX_BODY_BYTES, MARK),
     (conf.MAX_BODY_BYTES, "1024"),
     (conf.MAX_BODY_BYTES, [1024]),
+    *[(conf.DELIVERY, value) for value in (None, MARK, "Celery", ["celery"], True)],
+    *[(conf.DEDUPLICATION_SECONDS, value) for value in (None, -1, True, 1.5, "60", MARK)],
+    *[(conf.CACHE, value) for value in (None, MARK, ["default"], "")],
 ]
 
 
@@ -177,6 +188,8 @@ def test_refused_without_showing_the_value(
         (conf.SOURCE_MAP, {"a": "mobile"}, {"b": "mobile"}),
         (conf.PROTECTED_CONTEXT_KEYS, ["a"], ["b"]),
         (conf.MAX_BODY_BYTES, 1, 2),
+        (conf.DELIVERY, "inline", "celery"),
+        (conf.DEDUPLICATION_SECONDS, 1, 2),
     ],
     ids=_id,
 )

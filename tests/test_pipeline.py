@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -16,10 +17,14 @@ from eventtracking.django.django_tracker import DjangoTracker
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from segmentio_bridge.exceptions import ServiceUnavailable
-from segmentio_bridge.outcomes import Outcome, Reason, Status
-from segmentio_bridge.pipeline import process, should_be_retried
+from segmentio_bridge.outcomes import Outcome, Reason, Status, UnrecordedEvent
+from segmentio_bridge.payload import parse_events
+from segmentio_bridge.pipeline import Result, record, should_be_retried
+from segmentio_bridge.pipeline import process as process_payload
+from segmentio_bridge.signals import events_unrecorded
 from tests.accounts.models import UUIDUser
-from tests.factories import make_event, make_event_of_website, make_properties
+from tests.conftest import registered
+from tests.factories import ParsedPayload, make_event, make_event_of_website, make_properties
 
 QUERY = "SELECT username FROM auth_user WHERE id IN (1)"
 
@@ -35,20 +40,12 @@ class RefusingTracker(DjangoTracker):
         super().emit(name, data)
 
 
-@contextmanager
-def registered(tracker: tracking.Tracker | None) -> Iterator[None]:
-    """Make `tracker` the global one, or have none."""
-    before = tracking.TRACKERS.pop(tracking.DEFAULT_TRACKER_NAME)
-    if tracker is not None:
-        tracking.register_tracker(tracker)
-    try:
-        yield
-    finally:
-        tracking.register_tracker(before)
-
-
 def named(name: str, **overrides: Any) -> dict[str, Any]:
     return make_event(properties=make_properties(name=name), **overrides)
+
+
+def process(raw_events: Sequence[object]) -> list[Outcome]:
+    return record(ParsedPayload(raw_events)).outcomes
 
 
 def reasons(outcomes: list[Outcome]) -> list[Reason | None]:
@@ -67,12 +64,12 @@ def test_each_event_has_its_own_outcome_in_order(tracking_log: TrackingLog) -> N
     ]
     before = copy.deepcopy(raw_events)
     assert process(raw_events) == [
-        Outcome(None, "m-1"),
-        Outcome(Reason.UNKNOWN_SOURCE, raw_events[1]["messageId"]),
-        Outcome(Reason.NOT_AN_OBJECT, None),
-        Outcome(Reason.USER_NOT_FOUND, "m-2"),
-        Outcome(Reason.INVALID_USER_ID, raw_events[4]["messageId"]),
-        Outcome(None, None),
+        Outcome(None, "m-1", "mobile"),
+        Outcome(Reason.UNKNOWN_SOURCE, raw_events[1]["messageId"], None),
+        Outcome(Reason.NOT_AN_OBJECT, None, None),
+        Outcome(Reason.USER_NOT_FOUND, "m-2", "mobile"),
+        Outcome(Reason.INVALID_USER_ID, raw_events[4]["messageId"], "mobile"),
+        Outcome(None, None, "mobile"),
     ]
     assert len(tracking_log) == 2
     assert raw_events == before
@@ -248,24 +245,112 @@ def test_the_context_of_the_request_shows_through(tracking_log: TrackingLog) -> 
 EMITTED = Outcome(None, None)
 IGNORED = Outcome(Reason.UNKNOWN_SOURCE, None)
 REJECTED = Outcome(Reason.MISSING_NAME, None)
+DUPLICATE = Outcome(Reason.DUPLICATE, None)
 FAILED = Outcome(Reason.EMISSION_FAILED, None)
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "expected"),
+    ("outcomes", "is_kept", "is_deduplicated", "expected"),
     [
-        ([], False),
-        ([EMITTED], False),
-        ([IGNORED, REJECTED], False),
-        ([FAILED], True),
-        ([FAILED, IGNORED, REJECTED], True),
-        ([FAILED, EMITTED], False),
+        ([], False, False, False),
+        ([EMITTED, DUPLICATE], False, True, False),
+        ([IGNORED, REJECTED], False, True, False),
+        ([FAILED], False, False, True),
+        ([FAILED], False, True, True),
+        ([FAILED, IGNORED, REJECTED, DUPLICATE], False, False, True),
+        # The second delivery would double what was emitted, unless that is known by then.
+        ([FAILED, EMITTED], False, False, False),
+        ([FAILED, EMITTED], False, True, True),
+        # It would save nothing.
+        ([FAILED], True, False, False),
+        ([FAILED, EMITTED], True, True, False),
     ],
 )
 def test_a_delivery_is_retried_if_that_saves_something_and_doubles_nothing(
-    outcomes: list[Outcome], expected: bool
+    outcomes: list[Outcome], is_kept: bool, is_deduplicated: bool, expected: bool
 ) -> None:
-    assert should_be_retried(outcomes) is expected
+    retried = should_be_retried(outcomes, is_kept=is_kept, is_deduplicated=is_deduplicated)
+    assert retried is expected
+
+
+class Keeper:
+    """Receives what was not recorded, and returns or raises its answer."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+        self.events: list[UnrecordedEvent] = []
+
+    def receive(self, events: list[UnrecordedEvent], **kwargs: object) -> object:
+        self.events += events
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@contextmanager
+def kept_by(*keepers: Keeper) -> Iterator[None]:
+    for keeper in keepers:
+        events_unrecorded.connect(keeper.receive)
+    try:
+        yield
+    finally:
+        for keeper in keepers:
+            events_unrecorded.disconnect(keeper.receive)
+
+
+@pytest.mark.usefixtures("learner")
+@pytest.mark.parametrize(
+    ("answers", "is_retried"),
+    [
+        ([], True),
+        ([True], False),
+        ([None], True),
+        (["yes"], True),
+        ([RuntimeError("no room")], True),
+        ([RuntimeError("no room"), True], False),
+    ],
+)
+def test_what_is_kept_need_not_come_again(answers: list[object], is_retried: bool) -> None:
+    keepers = [Keeper(answer) for answer in answers]
+    body = json.dumps([named("refused"), named("refused")]).encode()
+    with registered(RefusingTracker()), kept_by(*keepers):
+        result = process_payload(parse_events(body))
+    assert result.should_be_retried is is_retried
+    assert [outcome.status for outcome in result.outcomes] == [Status.FAILED] * 2
+
+
+@pytest.mark.usefixtures("learner")
+def test_what_is_offered_for_keeping_is_what_came_byte_for_byte() -> None:
+    keeper = Keeper(True)
+    slices = [
+        json.dumps(named("refused"), ensure_ascii=False, indent=2).encode(),
+        b'{"context" : {"library":{"name":"analytics-ios"}},"type":"track","x":[1e21,"\\ud800"]}',
+        json.dumps(make_event()).encode(),
+        json.dumps(make_event_of_website()).encode(),
+        b"null",
+    ]
+    with registered(RefusingTracker()), kept_by(keeper):
+        result = process_payload(parse_events(b" [ " + b" ,\n".join(slices) + b"] "))
+        single = process_payload(parse_events(b"\n" + slices[1] + b" "))
+    failed, rejected, emitted, ignored, scalar = result.outcomes
+    assert (emitted.reason, ignored.reason) == (None, Reason.UNKNOWN_SOURCE)
+    assert keeper.events == [
+        UnrecordedEvent(failed, slices[0]),
+        UnrecordedEvent(rejected, slices[1]),
+        UnrecordedEvent(scalar, slices[4]),
+        UnrecordedEvent(single.outcomes[0], slices[1]),
+    ]
+
+
+@pytest.mark.usefixtures("learner")
+def test_what_is_recorded_is_not_offered_for_keeping() -> None:
+    keeper = Keeper(True)
+    with kept_by(keeper):
+        body = json.dumps([make_event(), make_event_of_website()]).encode()
+        assert process_payload(parse_events(body)) == Result(
+            record(parse_events(body)).outcomes, should_be_retried=False
+        )
+    assert not keeper.events
 
 
 def test_reasons_have_a_status_and_a_sentence() -> None:

@@ -45,11 +45,13 @@ def attributes(settings: Settings) -> Iterator[Attributes]:
 
 
 def report_single(raw: dict[str, Any], reason: Reason | None = None) -> None:
-    report([Outcome(reason, raw.get("messageId"))], single=raw)
+    source = None if reason is Reason.UNKNOWN_SOURCE else "mobile"
+    report([Outcome(reason, raw.get("messageId"), source)], single=raw)
 
 
 NO_COUNTS = {
-    f"segment_{status}_count": 0 for status in ("emitted", "ignored", "rejected", "failed")
+    f"segment_{status}_count": 0
+    for status in ("emitted", "duplicate", "ignored", "rejected", "failed")
 }
 
 
@@ -151,9 +153,27 @@ def test_the_signal_carries_all_outcomes_and_receivers_harm_nothing() -> None:
     events_processed.connect(fail)
     events_processed.connect(spoil)
     try:
-        report(outcomes, single=None)
+        report(outcomes)
     finally:
         events_processed.disconnect(fail)
         events_processed.disconnect(spoil)
     assert received == [outcomes]
     assert len(outcomes) == 2
+
+
+def test_a_receiver_that_raises_and_has_no_name_harms_nothing(
+    app_log: list[logging.LogRecord],
+) -> None:
+    # Django's own logging of the error looks for the receiver's name.
+    class Nameless:
+        def __call__(self, **kwargs: Any) -> None:
+            raise RuntimeError("a receiver fails")
+
+    receiver = Nameless()
+    events_processed.connect(receiver)
+    try:
+        report([Outcome(None, "m-1")])
+    finally:
+        events_processed.disconnect(receiver)
+    (record,) = app_log
+    assert record.getMessage() == "The receivers of a signal could not all be called."

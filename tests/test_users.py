@@ -259,8 +259,34 @@ def test_a_user_is_found_by_what_the_parser_returns(
     with django_assert_num_queries(1):
         users = find_users({key})
     assert users == {key: found}
-    assert type(users[key].id) is type(found.id)
-    assert type(users[key].username) is str
+    (user,) = users.values()
+    assert user is not None
+    assert type(user.id) is type(found.id)
+    assert type(user.username) is str
+
+
+# Outside of a transaction, as the endpoint is: PostgreSQL goes no further in one after an error.
+@pytest.mark.django_db(transaction=True)
+def test_a_key_that_the_database_refuses_spoils_none_of_the_others(
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    # No parser lets these through. SQLite refuses the first two, PostgreSQL the others.
+    refused = [2**70, -(2**70), "one", "1\0"]
+    for pk in range(1, 21):
+        AuthUser.objects.create(pk=pk, username=f"learner-{pk}")
+    keys: list[Any] = [*range(1, 11), *refused, *range(11, 21)]
+    with django_assert_max_num_queries(2 * len(refused) * len(keys)):
+        users = find_users(keys)
+    assert [key for key in keys if users.get(key)] == list(range(1, 21))
+
+
+@pytest.mark.django_db
+def test_a_database_that_is_out_of_order_is_told_from_a_key_that_is() -> None:
+    def fail(*arguments: Any) -> NoReturn:
+        raise OperationalError
+
+    with connection.execute_wrapper(fail), pytest.raises(OperationalError):
+        find_users([1, 2, 3])
 
 
 @pytest.mark.django_db

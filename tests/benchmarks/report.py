@@ -45,7 +45,7 @@ def _processor() -> str:
 
 def figures_table(figures: Iterable[Figure]) -> str:
     """Return the table of the ratios: their medians, the range that they lie in, and targets."""
-    return _table(
+    return table(
         ("figure", "ratio", "from–to", "at most", "measured", "floor", ""),
         [
             (
@@ -64,7 +64,7 @@ def figures_table(figures: Iterable[Figure]) -> str:
 
 def queries_table(times: Iterable[QueryTime]) -> str:
     """Return the table of the user query."""
-    return _table(
+    return table(
         ("users in one query", "CPU of the process, ms", "until the answer, ms"),
         [
             (
@@ -79,7 +79,7 @@ def queries_table(times: Iterable[QueryTime]) -> str:
 
 def http_table(results: Iterable[LoadResult]) -> str:
     """Return the table of the loads."""
-    return _table(
+    return table(
         (
             *("workers", "load", "deliveries/s", "events/s"),
             *("p50 at half, ms", "p99 at half, ms", "answers"),
@@ -101,7 +101,7 @@ def http_table(results: Iterable[LoadResult]) -> str:
 
 def large_deliveries_table(deliveries: Iterable[LargeDelivery]) -> str:
     """Return the table of the largest deliveries."""
-    return _table(
+    return table(
         ("workers", "delivery of", "answered after, s"),
         [
             (str(delivery.workers), f"{delivery.events:,} events", f"{delivery.seconds:.2f}")
@@ -110,7 +110,7 @@ def large_deliveries_table(deliveries: Iterable[LargeDelivery]) -> str:
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(
