@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from typing import Any, Self
 from uuid import uuid4
@@ -74,11 +73,7 @@ class Claims:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._attempt() as cache:
-            if cache:
-                self._commit(cache)
-                if self._pending:
-                    cache.delete_many(self._pending)
+        self._try(self._settle)
 
     @property
     def are_effective(self) -> bool:
@@ -87,28 +82,32 @@ class Claims:
 
     def claim(self, identities: Collection[str]) -> None:
         """Claim events before they are emitted; `refusals` has those that are not to be had."""
-        with self._attempt() as cache:
-            if cache:
-                self._claimed_at = time.monotonic()
-                self._pending = _add_many(cache, set(identities))
-                self.refusals = _explain(cache, set(identities) - self._pending)
+        self._try(lambda cache: self._claim(cache, set(identities)))
 
     def note_emission(self, identity: str) -> None:
         """Take down that an event has been emitted: if it comes again, it is a duplicate."""
-        if not self._cache:
+        if self._cache is None:
             return
         self.refusals[identity] = Reason.DUPLICATE
         self._emitted.append(identity)
         if time.monotonic() - self._claimed_at > LEASE_SECONDS / 3:
-            self._renew()
+            self._try(self._renew)
 
-    def _renew(self) -> None:
-        with self._attempt() as cache:
-            if cache:
-                self._commit(cache)
-                self._claimed_at = time.monotonic()
-                if self._pending:
-                    cache.set_many(dict.fromkeys(self._pending, _CLAIMED), LEASE_SECONDS)
+    def _claim(self, cache: BaseCache, identities: set[str]) -> None:
+        self._claimed_at = time.monotonic()
+        self._pending = _add_many(cache, identities)
+        self.refusals = _explain(cache, identities - self._pending)
+
+    def _renew(self, cache: BaseCache) -> None:
+        self._commit(cache)
+        self._claimed_at = time.monotonic()
+        if self._pending:
+            cache.set_many(dict.fromkeys(self._pending, _CLAIMED), LEASE_SECONDS)
+
+    def _settle(self, cache: BaseCache) -> None:
+        self._commit(cache)
+        if self._pending:
+            cache.delete_many(self._pending)
 
     def _commit(self, cache: BaseCache) -> None:
         if not self._emitted:
@@ -118,11 +117,12 @@ class Claims:
             raise _CacheRefuses
         self._emitted.clear()
 
-    @contextmanager
-    def _attempt(self) -> Iterator[BaseCache | None]:
-        """Give the cache, and do without it from the first error on."""
+    def _try(self, operation: Callable[[BaseCache], None]) -> None:
+        """Do something with the cache; from the first error on do without the cache."""
+        if self._cache is None:
+            return
         try:
-            yield self._cache
+            operation(self._cache)
         except Exception as error:
             logger.warning(
                 "The cache %s does not answer as it should: events that come again are emitted "
@@ -140,20 +140,19 @@ class _CacheRefuses(Exception):
 def _add_many(cache: BaseCache, keys: Collection[str]) -> set[str]:
     """Claim each key that is free; return those."""
     redis = _find_redis(cache)
-    if redis is None:
-        return {key for key in keys if cache.add(key, _CLAIMED, LEASE_SECONDS)}
-    with redis.pipeline(transaction=False) as pipeline:
-        for key in keys:
-            pipeline.set(cache.make_key(key), _CLAIMED, ex=LEASE_SECONDS, nx=True)
-        return {key for key, added in zip(keys, pipeline.execute(), strict=True) if added}
+    if redis is not None:  # pragma: no cover - tests/services has a Redis
+        with redis.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.set(cache.make_key(key), _CLAIMED, ex=LEASE_SECONDS, nx=True)
+            return {key for key, added in zip(keys, pipeline.execute(), strict=True) if added}
+    return {key for key in keys if cache.add(key, _CLAIMED, LEASE_SECONDS)}
 
 
 def _find_redis(cache: Any) -> Any:
     """Return the client that `cache` writes with, if it is Redis by Django or django-redis."""
     client: Any = getattr(cache, "client", None) or getattr(cache, "_cache", None)
-    if f"{type(client).__module__}.{type(client).__qualname__}" in _CLIENTS:
-        return client.get_client(write=True)
-    return None
+    is_known = f"{type(client).__module__}.{type(client).__qualname__}" in _CLIENTS
+    return client.get_client(write=True) if is_known else None
 
 
 def _explain(cache: BaseCache, refused: Collection[str]) -> dict[str, Reason]:

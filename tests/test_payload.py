@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -126,6 +127,44 @@ def test_a_large_batch_is_parsed_as_if_at_once(elements: list[object]) -> None:
     assert list(parse_events(compact(elements))) == elements
     indented = b" [\n" + json.dumps(elements, indent=1).encode()[1:]
     assert list(parse_events(indented)) == elements
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 1}',
+        b' \n{ "a" : 1.0e+3 }\t',
+        b"[]",
+        b"[\n]",
+        b"[1]",
+        b' [ {"a":1} ,\n"\xc3\xa9\\ud83d" , [ ] , null,-0.0 ,1e2]\r\n ',
+        compact(make_large_batch()),
+        compact(nested_like_the_batch()),
+        json.dumps(make_large_batch(), indent=1).encode(),
+    ],
+)
+def test_slices_are_the_bytes_of_each_event(body: bytes) -> None:
+    payload = parse_events(body)
+    slices = list(payload.slices())
+    assert [json.loads(raw) for raw in slices] == list(payload)
+    # Nothing is left between them but what JSON has there.
+    rest = body
+    for raw in slices:
+        before, found, rest = rest.partition(raw)
+        assert found
+        assert re.fullmatch(rb"[ \t\n\r]*[\[,]?[ \t\n\r]*", before)
+    assert re.fullmatch(rb"[ \t\n\r]*\[?[ \t\n\r]*\]?[ \t\n\r]*", rest)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[1 2]", b"[1,]", b"[", b"[1", b"[,1]", b"[1] 2", b"[\xff]", b"[1,2"]
+)
+def test_slices_of_what_is_no_json_are_refused(body: bytes) -> None:
+    payload = parse_events(body)
+    with pytest.raises(MalformedBody):
+        list(payload)
+    with pytest.raises(MalformedBody):
+        list(payload.slices())
 
 
 @pytest.mark.parametrize("at", [0.01, 0.3, 0.6, 0.99])

@@ -72,6 +72,7 @@ def test_attributes_of_a_batch(attributes: Attributes) -> None:
     assert attributes == {
         "segment_batch_size": 5,
         "segment_emitted_count": 2,
+        "segment_duplicate_count": 0,
         "segment_ignored_count": 1,
         "segment_rejected_count": 1,
         "segment_failed_count": 1,

@@ -249,7 +249,8 @@ REFUSED: dict[Reason, Any] = {
 
 def test_there_is_an_event_for_every_reason() -> None:
     decided = {Status.IGNORED, Status.REJECTED}
-    assert set(REFUSED) == {reason for reason in Reason if reason.status in decided}
+    of_events = set(Reason) - {Reason.MALFORMED_BODY}
+    assert set(REFUSED) == {reason for reason in of_events if reason.status in decided}
 
 
 @pytest.fixture
