@@ -21,7 +21,8 @@ events_processed = Signal()
 events_unrecorded = Signal()
 
 #: Sent after each request to the endpoint that used the right method, with the answer's
-#: `status_code`, and `seconds`, the time that it took.
+#: `status_code`, `seconds`, the time that it took, and `events`, the number of raw events that the
+#: delivery holds, those left to a worker included, or None if it was refused as a whole.
 delivery_answered = Signal()
 
 

@@ -54,9 +54,9 @@ def segmentio_event(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     start = time.perf_counter()
-    response = _answer(request)
+    response, events = _answer(request)
     seconds = time.perf_counter() - start
-    send(delivery_answered, status_code=response.status_code, seconds=seconds)
+    send(delivery_answered, status_code=response.status_code, seconds=seconds, events=events)
     return response
 
 
@@ -72,32 +72,36 @@ segmentio_event.login_required = False  # type: ignore[attr-defined]
 segmentio_event._non_atomic_requests = _EveryDatabase()  # type: ignore[attr-defined]
 
 
-def _answer(request: HttpRequest) -> HttpResponse:
+def _answer(request: HttpRequest) -> tuple[HttpResponse, int | None]:
+    """Return the answer, and how many raw events the delivery holds, or None if it is refused."""
     try:
-        _receive(request)
+        result = _receive(request)
     except AuthenticationFailed:
         logger.warning(
             "Refused a delivery from %s: no valid credential.",
             printable(request.META.get("REMOTE_ADDR")),
         )
-        return HttpResponse(status=AuthenticationFailed.status_code)
+        return HttpResponse(status=AuthenticationFailed.status_code), None
     except MalformedBody:
-        return JsonResponse({"error": "Invalid JSON"}, status=MalformedBody.status_code)
+        return JsonResponse({"error": "Invalid JSON"}, status=MalformedBody.status_code), None
     except IncompleteBody:
         logger.warning("The body of a delivery broke off; it has to come again.")
-        return _refusal(IncompleteBody.status_code)
+        return _refusal(IncompleteBody.status_code), None
     except DeliveryRefused as refusal:
-        return _refusal(refusal.status_code)
+        return _refusal(refusal.status_code), None
     except ImproperlyConfigured as error:
         logger.error("No delivery can be taken: %s", error)
-        return _refusal(ServiceUnavailable.status_code)
+        return _refusal(ServiceUnavailable.status_code), None
     except Exception as error:
         logger.error("A delivery met an unexpected error.", exc_info=withheld(error))
-        return _refusal(ServiceUnavailable.status_code)
-    return HttpResponse()
+        return _refusal(ServiceUnavailable.status_code), None
+    events = len(result.outcomes) + result.queued
+    if result.should_be_retried:
+        return _refusal(ServiceUnavailable.status_code), events
+    return HttpResponse(), events
 
 
-def _receive(request: HttpRequest) -> None:
+def _receive(request: HttpRequest) -> Result:
     authenticate(request)
     _require_plain_json(request)
     body = _read_body(request, conf.MAX_BODY_BYTES.get())
@@ -110,8 +114,7 @@ def _receive(request: HttpRequest) -> None:
         keep([(Outcome(Reason.MALFORMED_BODY, None), body)])
         raise
     report(result.outcomes, single=payload.single, queued=result.queued)
-    if result.should_be_retried:
-        raise ServiceUnavailable
+    return result
 
 
 def _require_plain_json(request: HttpRequest) -> None:

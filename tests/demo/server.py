@@ -37,13 +37,17 @@ def serve(
     """Run the site on a free port of the loopback interface, and yield the port.
 
     The database and the logs stand in `directory`: tracking.log, outcomes.log, site.log and
-    server.log. `users` are usernames by primary key.
+    server.log, and in metrics/ what the processes have counted. `users` are usernames by primary
+    key.
     """
+    metrics = directory / "metrics"
+    metrics.mkdir(exist_ok=True)
     environment = {
         **os.environ,
         "DEMO_DIRECTORY": str(directory),
         "DEMO_WEBHOOK_SECRET": SECRET,
         "DJANGO_SETTINGS_MODULE": "tests.demo.settings",
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         **(environ or {}),
     }
     _run(["-m", "django", "migrate", "--verbosity", "0"], environment)

@@ -1,7 +1,16 @@
-"""The demo's URLs: the two lines of a site's own urls.py, and nothing else."""
+"""The demo's URLs: the two lines of a site's own urls.py, and a page for Prometheus."""
 
 from __future__ import annotations
 
-from django.urls import include, path
+from importlib.util import find_spec
 
-urlpatterns = [path("segmentio/", include("segmentio_bridge.urls"))]
+from django.urls import URLPattern, URLResolver, include, path
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("segmentio/", include("segmentio_bridge.urls")),
+]
+
+if find_spec("prometheus_client"):
+    from tests.demo.metrics import metrics
+
+    urlpatterns.append(path("metrics", metrics))
