@@ -21,6 +21,9 @@ _ABSENT = object()
 
 PREFIX = "TRACKING_SEGMENTIO_"
 
+# A century: so long ago there is always a date.
+_MAX_DAYS = 36_500
+
 #: Segment's mobile libraries, by the name they send in `context.library.name`.
 MOBILE_LIBRARIES = (
     "analytics-android",
@@ -123,6 +126,13 @@ def _positive_integer(value: object) -> int:
     return number
 
 
+def _days(value: object) -> int:
+    number = _positive_integer(value)
+    if number > _MAX_DAYS:
+        raise ValueError
+    return number
+
+
 def _cache_alias(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
@@ -199,6 +209,18 @@ CACHE = Setting(
     "the name of one of the CACHES",
     _cache_alias,
 )
+QUARANTINE_RETENTION_DAYS = Setting(
+    f"{PREFIX}QUARANTINE_RETENTION_DAYS",
+    30,
+    f"a positive number of whole days, at most {_MAX_DAYS}",
+    _days,
+)
+QUARANTINE_MAX_ROWS = Setting(
+    f"{PREFIX}QUARANTINE_MAX_ROWS",
+    100_000,
+    "a positive number of rows",
+    _positive_integer,
+)
 
 SETTINGS: tuple[Setting[object], ...] = (
     WEBHOOK_SECRET,
@@ -211,4 +233,6 @@ SETTINGS: tuple[Setting[object], ...] = (
     DELIVERY,
     DEDUPLICATION_SECONDS,
     CACHE,
+    QUARANTINE_RETENTION_DAYS,
+    QUARANTINE_MAX_ROWS,
 )

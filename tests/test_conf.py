@@ -38,6 +38,8 @@ DEFAULTS: list[tuple[Setting[Any], object]] = [
     (conf.DELIVERY, "segmentio_bridge.pipeline.process"),
     (conf.DEDUPLICATION_SECONDS, 0),
     (conf.CACHE, "default"),
+    (conf.QUARANTINE_RETENTION_DAYS, 30),
+    (conf.QUARANTINE_MAX_ROWS, 100_000),
 ]
 
 ACCEPTED: list[tuple[Setting[Any], object, object]] = [
@@ -78,6 +80,8 @@ ACCEPTED: list[tuple[Setting[Any], object, object]] = [
     (conf.DEDUPLICATION_SECONDS, 0, 0),
     (conf.DEDUPLICATION_SECONDS, 86_400, 86_400),
     (conf.CACHE, "default", "default"),
+    (conf.QUARANTINE_RETENTION_DAYS, 1, 1),
+    (conf.QUARANTINE_MAX_ROWS, 1, 1),
 ]
 
 REFUSED: list[tuple[Setting[Any], object]] = [
@@ -124,6 +128,11 @@ REFUSED: list[tuple[Setting[Any], object]] = [
     (conf.MAX_BODY_BYTES, [1024]),
     *[(conf.DELIVERY, value) for value in (None, MARK, "Celery", ["celery"], True)],
     *[(conf.DEDUPLICATION_SECONDS, value) for value in (None, -1, True, 1.5, "60", MARK)],
+    *[
+        (setting, value)
+        for setting in (conf.QUARANTINE_RETENTION_DAYS, conf.QUARANTINE_MAX_ROWS)
+        for value in (None, 0, -1, True, 1.5, "30", MARK)
+    ],
     *[(conf.CACHE, value) for value in (None, MARK, ["default"], "")],
 ]
 
@@ -190,6 +199,8 @@ def test_refused_without_showing_the_value(
         (conf.MAX_BODY_BYTES, 1, 2),
         (conf.DELIVERY, "inline", "celery"),
         (conf.DEDUPLICATION_SECONDS, 1, 2),
+        (conf.QUARANTINE_RETENTION_DAYS, 1, 2),
+        (conf.QUARANTINE_MAX_ROWS, 1, 2),
     ],
     ids=_id,
 )

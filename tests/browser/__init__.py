@@ -1,0 +1,1 @@
+"""The admin in a real browser, used as an operator uses it."""

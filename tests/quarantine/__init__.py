@@ -1,0 +1,1 @@
+"""Tests of the quarantine, through the endpoint, the admin and the commands."""
