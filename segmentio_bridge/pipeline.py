@@ -19,7 +19,7 @@ would double nothing, the sender is asked to. Otherwise the failure is logged an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
@@ -95,10 +95,12 @@ def screen(payload: Payload) -> list[Event | Outcome]:
     return [_screen(raw, rules) for raw in payload]
 
 
-def record(payload: Payload) -> Recorded:
+def record(payload: Payload, *, deduplicate: bool = True, emit: bool = True) -> Recorded:
     """Validate and emit raw events.
 
-    Makes at most one user query, and none if no event survives validation.
+    Makes at most one user query, and none if no event survives validation. Not to `deduplicate` is
+    to leave the cache alone, as if no event had been recorded before. Not to `emit` is to do that,
+    and to return what would become of the events.
 
     Raises ServiceUnavailable if the database cannot answer, ImproperlyConfigured for a wrong
     setting, and MalformedBody; nothing is emitted then.
@@ -107,9 +109,9 @@ def record(payload: Payload) -> Recorded:
     events = [event for event in screened if isinstance(event, Event)]
     if not events:
         return Recorded(_outcomes(screened, ()), is_deduplicated=False)
-    with Claims() as claims:
+    with Claims() if deduplicate and emit else _NoClaims() as claims:
         identities = _identify(payload, screened) if claims.are_effective else repeat("")
-        reasons = _record(list(zip(events, identities, strict=False)), claims)
+        reasons = _record(list(zip(events, identities, strict=False)), claims, emits=emit)
     return Recorded(_outcomes(screened, reasons), claims.are_effective)
 
 
@@ -152,16 +154,28 @@ def _outcomes(
     ]
 
 
-def _identify(payload: Payload, screened: Sequence[Event | Outcome]) -> Iterator[str]:
-    """Yield the identity of each event among the raw events."""
+def _identify(payload: Payload, screened: Sequence[Event | Outcome]) -> list[str]:
+    """Return the identity of each event among the raw events."""
     needs_slices = any(isinstance(item, Event) and item.message_id is None for item in screened)
     slices: Iterable[bytes] = payload.slices() if needs_slices else repeat(b"")
-    for item, raw in zip(screened, slices, strict=False):
-        if isinstance(item, Event):
-            yield identify(item.message_id, raw)
+    return [
+        identify(item.message_id, raw)
+        for item, raw in zip(screened, slices, strict=False)
+        if isinstance(item, Event)
+    ]
 
 
-def _record(events: Sequence[tuple[Event, str]], claims: Claims) -> list[Reason | None]:
+class _NoClaims(Claims):
+    """The claims of a site that has deduplication turned off, whether this one has or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cache = None
+
+
+def _record(
+    events: Sequence[tuple[Event, str]], claims: Claims, *, emits: bool
+) -> list[Reason | None]:
     """Emit events, given with their identities; return why not for each of them, or None."""
     protected_keys = conf.PROTECTED_CONTEXT_KEYS.get()
     parse_key = primary_key_parser()
@@ -191,7 +205,7 @@ def _record(events: Sequence[tuple[Event, str]], claims: Claims) -> list[Reason 
         elif tracker is None:
             reason = Reason.TRACKER_DISABLED
         else:
-            reason = _emit(tracker, event, user, protected_keys)
+            reason = _emit(tracker, event, user, protected_keys, emits=emits)
             if reason is None:
                 claims.note_emission(identity)
         reasons.append(reason)
@@ -226,14 +240,20 @@ def _get_tracker() -> Tracker | None:
 
 
 def _emit(
-    tracker: Tracker, event: Event, user: User, protected_keys: Collection[str]
+    tracker: Tracker,
+    event: Event,
+    user: User,
+    protected_keys: Collection[str],
+    *,
+    emits: bool,
 ) -> Reason | None:
     try:
         context = build_context(event, user, protected_keys)
     except Exception as error:
         return _failed(Reason.INTERNAL_ERROR, event.message_id, error)
     try:
-        emit(tracker, event.name, event.properties["data"], context)
+        if emits:
+            emit(tracker, event.name, event.properties["data"], context)
     except Exception as error:
         return _failed(Reason.EMISSION_FAILED, event.message_id, error)
     return None

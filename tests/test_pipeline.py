@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import OperationalError, connection
+from django.db import DataError, OperationalError, connection
 from eventtracking import tracker as tracking
 from eventtracking.django.django_tracker import DjangoTracker
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -124,6 +124,20 @@ def test_without_a_database_nothing_is_emitted(
 
 
 @pytest.mark.usefixtures("learner")
+def test_a_key_that_the_database_refuses_is_invalid(tracking_log: TrackingLog) -> None:
+    def refuse_4711(execute: Any, sql: str, parameters: Any, *rest: Any) -> Any:
+        if 4711 in parameters:
+            raise DataError("out of range")
+        return execute(sql, parameters, *rest)
+
+    raw_events = [make_event(), make_event(userId="4711"), make_event(userId="2")]
+    with connection.execute_wrapper(refuse_4711):
+        outcomes = process(raw_events)
+    assert reasons(outcomes) == [None, Reason.INVALID_USER_ID, Reason.USER_NOT_FOUND]
+    assert len(tracking_log) == 1
+
+
+@pytest.mark.usefixtures("learner")
 @pytest.mark.parametrize(
     "name",
     ["ALLOWED_TYPES", "SOURCE_MAP", "DISALLOWED_SUBSTRING_NAMES", "PROTECTED_CONTEXT_KEYS"],
@@ -196,6 +210,13 @@ class ValidationTrap(dict[str, Any]):
         return super().get(key, default)
 
 
+class KeyTrap(int):
+    """A number that no JSON can say: it raises when it is compared with others."""
+
+    def __ge__(self, other: int) -> NoReturn:
+        raise RuntimeError("sprung by the range of the key")
+
+
 class ContextTrap(dict[str, Any]):
     """An object that no JSON can say: it raises when it is copied to the tracking context."""
 
@@ -210,13 +231,14 @@ def test_an_unexpected_error_affects_nothing_else(
     raw_events = [
         named("one"),
         ValidationTrap(make_event()),
+        make_event(userId=KeyTrap(1)),
         make_event(context=ContextTrap(make_event()["context"])),
-        named("four"),
+        named("five"),
     ]
     outcomes = process(raw_events)
-    assert reasons(outcomes) == [None, Reason.INTERNAL_ERROR, Reason.INTERNAL_ERROR, None]
-    assert [event["name"] for event in tracking_log] == ["one", "four"]
-    assert [record.levelno for record in app_log] == [logging.ERROR] * 2
+    assert reasons(outcomes) == [None, *[Reason.INTERNAL_ERROR] * 3, None]
+    assert [event["name"] for event in tracking_log] == ["one", "five"]
+    assert [record.levelno for record in app_log] == [logging.ERROR] * 3
 
 
 @pytest.mark.usefixtures("learner")
