@@ -46,8 +46,10 @@ class Server(ABC):
     The port, the directory and with it the server's durable data stay the same across restarts.
     """
 
-    #: How long it may take to start, and to stop when it is asked to.
-    patience_seconds: ClassVar[float] = 60
+    #: How long it may take to start.
+    start_seconds: ClassVar[float] = 60
+    #: How long it may take to stop when it is asked to, and to vanish when it is killed.
+    stop_seconds: ClassVar[float] = 30
     #: What asks the server to stop in good order.
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     #: Whom the server runs as if root starts it; None for root.
@@ -81,6 +83,11 @@ class Server(ABC):
     def pid(self) -> int:
         """The id of the process that was started."""
         return self._running().pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server ended by itself since it was started."""
+        return self._running().poll() is not None
 
     @property
     def log(self) -> Path:
@@ -121,7 +128,8 @@ class Server(ABC):
             self._process = subprocess.Popen(
                 self.command(),
                 cwd=self.directory,
-                env={**os.environ, **self.environment()},
+                # What it leaves there when it is killed goes with its directory.
+                env={**os.environ, "TMPDIR": str(self.directory), **self.environment()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -129,17 +137,17 @@ class Server(ABC):
                 start_new_session=True,
                 user=self._user,
             )
-        process = self._process
-        self._wait(lambda: self.is_ready() or process.poll() is not None, "does not get ready")
-        if process.poll() is not None:
-            raise self._error(f"ended with status {process.returncode}")
+        self._wait(
+            lambda: self.is_ready() or self.has_ended, self.start_seconds, "does not get ready"
+        )
+        if self.has_ended:
+            raise self._error(f"ended with status {self._process.returncode}")
 
     def stop(self) -> None:
         """Stop the server in good order; kill it and raise ServerError if it takes too long."""
-        process = self._running()
-        process.send_signal(self.stop_signal)
+        self._running().send_signal(self.stop_signal)
         try:
-            self._wait(lambda: process.poll() is not None, "does not stop")
+            self._wait(lambda: self.has_ended, self.stop_seconds, "does not stop")
         finally:
             self.kill()
 
@@ -154,7 +162,7 @@ class Server(ABC):
         for victim in victims:
             send_signal(victim, signal.SIGKILL)
         self._process = None
-        self._wait(lambda: not _alive(victims), "does not die")
+        self._wait(lambda: not _alive(victims), self.stop_seconds, "does not die")
 
     def restart(self) -> None:
         """Stop the server in good order and start it again."""
@@ -179,11 +187,11 @@ class Server(ABC):
             raise ServerError(f"{self} does not run")
         return self._process
 
-    def _wait(self, condition: Callable[[], bool], failure: str) -> None:
-        deadline = time.monotonic() + self.patience_seconds
+    def _wait(self, condition: Callable[[], bool], seconds: float, failure: str) -> None:
+        deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise self._error(f"{failure} within {self.patience_seconds:g} s")
+                raise self._error(f"{failure} within {seconds:g} s")
             time.sleep(_POLL_SECONDS)
 
     def _error(self, failure: str) -> ServerError:
@@ -313,7 +321,7 @@ class RabbitMQ(Server):
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_LOG_BASE": str(self.directory / "log"),
             "RABBITMQ_MNESIA_BASE": str(self.directory / "mnesia"),
-            "RABBITMQ_NODENAME": f"node-{self.port}@localhost",
+            "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_PID_FILE": str(self.directory / "pid"),
@@ -329,6 +337,21 @@ class RabbitMQ(Server):
     def is_ready(self) -> bool:
         """Tell whether the server begins to talk AMQP, which it does at the end of its start."""
         return exchange(self.port, b"AMQP\x00\x00\x09\x01").startswith(b"\x01")
+
+    def count_messages(self) -> int:
+        """Return how many messages there are in all queues, those with consumers included."""
+        question = ("--node", self._node, "--silent", "list_queues", "messages")
+        answer = subprocess.run(
+            (find_program("rabbitmqctl"), *question),
+            env={**os.environ, **self.environment()},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return sum(map(int, answer.stdout.split()))
+
+    @property
+    def _node(self) -> str:
+        return f"node-{self.port}@localhost"
 
     def close(self) -> None:
         """Kill the node and its port mapper, and delete their directories."""
