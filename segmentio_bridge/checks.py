@@ -29,6 +29,9 @@ _MIN_SECRET_LENGTH = 16
 # Twice the longest wait between two attempts of a task.
 _MIN_VISIBILITY_TIMEOUT = 1200
 
+# The older ones, which a site need not have: today's apps are not built with them.
+_FORMER_LIBRARIES = ("analytics-android", "analytics-ios")
+
 _TRACK_MIDDLEWARE = re.compile(r"(?:.*\.)?track\.middleware\.TrackMiddleware")
 
 
@@ -211,6 +214,34 @@ def check_queue(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> list[
             id="segmentio_bridge.W007",
         )
         for problem, hint in _problems_of_queue(current_app)
+    ]
+
+
+@register
+def check_source_map(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W008: the source map lacks libraries that today's mobile apps are built with.
+
+    A library that it maps to nothing is there: that is how a site says that it wants none of them.
+    """
+    try:
+        source_map = conf.SOURCE_MAP.get()
+    except ImproperlyConfigured:
+        return []  # E001 has said so.
+    missing = [
+        library
+        for library in conf.MOBILE_LIBRARIES
+        if library not in source_map and library not in _FORMER_LIBRARIES
+    ]
+    if not missing:
+        return []
+    return [
+        Warning(
+            f"{conf.SOURCE_MAP.name} does not have {', '.join(missing)}: the events of apps that "
+            "are built with them are ignored.",
+            hint='Add them to it, with the event source "mobile", or with None if they are to be '
+            "ignored.",
+            id="segmentio_bridge.W008",
+        )
     ]
 
 

@@ -58,12 +58,13 @@ def identify(message_id: str | None, raw: bytes) -> str:
 class Claims:
     """The claims of one delivery, as a context manager that settles them at the end of the block.
 
-    `refusals` says which events are not to be emitted, and why.
+    `refusals` says which events are not to be emitted, and why. Unless they are wanted, there are no
+    claims, as on a site that has deduplication turned off.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_wanted: bool = True) -> None:
         self.refusals: dict[str, Reason] = {}
-        self._seconds = conf.DEDUPLICATION_SECONDS.get()
+        self._seconds = conf.DEDUPLICATION_SECONDS.get() if is_wanted else 0
         self._cache: BaseCache | None = caches[conf.CACHE.get()] if self._seconds else None
         self._pending: set[str] = set()
         self._emitted: list[str] = []

@@ -109,7 +109,7 @@ def record(payload: Payload, *, deduplicate: bool = True, emit: bool = True) -> 
     events = [event for event in screened if isinstance(event, Event)]
     if not events:
         return Recorded(_outcomes(screened, ()), is_deduplicated=False)
-    with Claims() if deduplicate and emit else _NoClaims() as claims:
+    with Claims(is_wanted=deduplicate and emit) as claims:
         identities = _identify(payload, screened) if claims.are_effective else repeat("")
         reasons = _record(list(zip(events, identities, strict=False)), claims, emits=emit)
     return Recorded(_outcomes(screened, reasons), claims.are_effective)
@@ -163,14 +163,6 @@ def _identify(payload: Payload, screened: Sequence[Event | Outcome]) -> list[str
         for item, raw in zip(screened, slices, strict=False)
         if isinstance(item, Event)
     ]
-
-
-class _NoClaims(Claims):
-    """The claims of a site that has deduplication turned off, whether this one has or not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._cache = None
 
 
 def _record(

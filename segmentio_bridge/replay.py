@@ -65,16 +65,15 @@ class Flaw(enum.StrEnum):
 
 
 class Line(NamedTuple):
-    """A line of an archive, and the raw event that it holds; lines count from 1."""
+    """A line of an archive; they count from 1."""
 
     file: str
     number: int
     text: bytes
-    raw: Any
 
 
 class BrokenLine(NamedTuple):
-    """A line that holds none."""
+    """A line that holds no raw event."""
 
     file: str
     number: int
@@ -95,34 +94,72 @@ class Place(NamedTuple):
     is_end_of_file: bool = False
 
 
+class Period(NamedTuple):
+    """The time from `since` on and before `until`."""
+
+    since: datetime
+    until: datetime
+
+    def includes(self, raw: object) -> bool:
+        """Tell whether Segment received the raw event then, or when is not to be made out."""
+        value = raw.get("receivedAt") if isinstance(raw, dict) else None
+        if not isinstance(value, str):
+            return True
+        try:
+            return self.since <= parse_iso8601_timestamp(value) < self.until
+        except ValueError:
+            return True
+
+
 @dataclass
 class Batch:
     """Lines that are recorded together, with one user query."""
 
     #: The end of its last line.
     place: Place
+    #: What is left out; None for nothing.
+    period: Period | None = None
+    #: What has been read.
+    found: list[Line | BrokenLine] = field(default_factory=list)
+    #: Of these lines, those with a raw event that is not left out.
     lines: list[Line] = field(default_factory=list)
     broken: list[BrokenLine] = field(default_factory=list)
-    #: How many events lie outside the period.
     left_out: int = 0
-    #: What became of each of the lines.
+    #: What became of each of `lines`.
     outcomes: list[Outcome] = field(default_factory=list)
     _bytes: int = 0
 
-    def add(self, item: Line | BrokenLine | None) -> None:
-        """Add what was found in a line; None for an event that lies outside the period."""
-        if item is None:
-            self.left_out += 1
-        elif isinstance(item, BrokenLine):
-            self.broken.append(item)
-        else:
-            self.lines.append(item)
+    def add(self, item: Line | BrokenLine) -> None:
+        """Add a line that has been read."""
+        self.found.append(item)
+        if isinstance(item, Line):
             self._bytes += len(item.text)
 
     def is_full(self, size: int) -> bool:
         """Tell whether the batch has `size` lines, or more than MAX_BATCH_BYTES."""
-        count = len(self.lines) + len(self.broken) + self.left_out
-        return count >= size or self._bytes > MAX_BATCH_BYTES
+        return len(self.found) >= size or self._bytes > MAX_BATCH_BYTES
+
+    def parse(self) -> Iterator[Any]:
+        """Yield the raw event of each of `lines`, which are known by the end, like what is broken.
+
+        One after the other, like those of a delivery, so that few of them exist at once.
+        """
+        self.lines, self.broken, self.left_out = [], [], 0
+        for item in self.found:
+            if isinstance(item, BrokenLine):
+                self.broken.append(item)
+                continue
+            try:
+                # Each by itself: joined, two broken lines can make an event, and one line make two.
+                (raw,) = parse_events(b"[%b]" % item.text)
+            except (MalformedBody, ValueError):
+                self.broken.append(BrokenLine(item.file, item.number, Flaw.NOT_JSON))
+                continue
+            if self.period and not self.period.includes(raw):
+                self.left_out += 1
+                continue
+            self.lines.append(item)
+            yield raw
 
 
 class Archive:
@@ -136,7 +173,7 @@ class Archive:
         self, paths: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
     ) -> None:
         self._paths = paths
-        self._period = (since or _BEGINNING, until or _END) if since or until else None
+        self._period = Period(since or _BEGINNING, until or _END) if since or until else None
         self._bytes_of_files = 0
         self._stored: _StoredBytes | None = None
 
@@ -160,16 +197,16 @@ class Archive:
 
         Raises ReplayError if `start` is no longer to be found.
         """
-        batch = Batch(start)
+        batch = Batch(start, self._period)
         for file_number, file in self._find_files(start):
             read_already = start.line if file_number == start.file_number else 0
-            for line_number, item in self._read_file(file, read_already):
+            for item in self._read_file(file, read_already):
                 batch.add(item)
                 is_last = isinstance(item, BrokenLine) and item.flaw is Flaw.UNREADABLE
-                batch.place = Place(file_number, file, line_number, is_last)
+                batch.place = Place(file_number, file, item.number, is_last)
                 if batch.is_full(size):
                     yield batch
-                    batch = Batch(batch.place)
+                    batch = Batch(batch.place, self._period)
             batch.place = Place(file_number, file, is_end_of_file=True)
         yield batch
 
@@ -189,9 +226,7 @@ class Archive:
         if number < start.file_number:
             raise ReplayError(f"{show(start.file)} is no longer to be found.")
 
-    def _read_file(
-        self, file: str, read_already: int
-    ) -> Iterator[tuple[int, Line | BrokenLine | None]]:
+    def _read_file(self, file: str, read_already: int) -> Iterator[Line | BrokenLine]:
         number = 0
         try:
             with _open(file) as stored:
@@ -200,29 +235,17 @@ class Archive:
                     if number <= read_already or text == b"":
                         continue
                     if text is None:
-                        yield number, BrokenLine(file, number, Flaw.TOO_LONG)
+                        yield BrokenLine(file, number, Flaw.TOO_LONG)
                     else:
-                        yield number, self._read_line(file, number, text)
+                        yield Line(file, number, text)
         except (OSError, EOFError, zlib.error) as error:
             number = max(number, read_already) + 1
             detail = (isinstance(error, OSError) and error.strerror) or str(error)
-            yield number, BrokenLine(file, number, Flaw.UNREADABLE, detail)
+            yield BrokenLine(file, number, Flaw.UNREADABLE, detail)
         self._bytes_of_files = max(self.bytes_read, self._bytes_of_files + (_find_size(file) or 0))
         self._stored = None
         if number < read_already:
             raise ReplayError(f"{show(file)} has fewer lines than have been read of it.")
-
-    def _read_line(self, file: str, number: int, text: bytes) -> Line | BrokenLine | None:
-        try:
-            # Each by itself: joined, two broken lines can make an event, and one line make two.
-            (raw,) = parse_events(b"[%b]" % text)
-        except (MalformedBody, ValueError):
-            return BrokenLine(file, number, Flaw.NOT_JSON)
-        if self._period and (received_at := _find_received_at(raw)):
-            since, until = self._period
-            if not since <= received_at < until:
-                return None
-        return Line(file, number, text, raw)
 
 
 def find_files(paths: Sequence[str]) -> Iterator[str]:
@@ -314,14 +337,6 @@ def _find_size(file: str) -> int | None:
     if file == STANDARD_INPUT or not os.path.isfile(file):
         return None
     return os.path.getsize(file)
-
-
-def _find_received_at(raw: object) -> datetime | None:
-    value = raw.get("receivedAt") if isinstance(raw, dict) else None
-    try:
-        return parse_iso8601_timestamp(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
 
 
 @dataclass
@@ -499,7 +514,7 @@ def replay(
     """
     for batch in archive.read_batches(options.batch_size, progress.place):
         with hold():
-            batch.outcomes = _record(batch.lines, options, wait) if batch.lines else []
+            batch.outcomes = _record(batch, options, wait)
             progress.add(batch)
             if report_file:
                 report_file.add(batch)
@@ -509,24 +524,24 @@ def replay(
             yield batch
 
 
-class _Parsed(Payload):
-    """Lines in the place of a delivery that holds them as a batch."""
+class _RawEvents(Payload):
+    """A batch in the place of a delivery."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_batch",)
 
-    def __init__(self, lines: Sequence[Line]) -> None:
+    def __init__(self, batch: Batch) -> None:
         super().__init__(b"")
-        self._lines = lines
+        self._batch = batch
 
     def __iter__(self) -> Iterator[Any]:
-        return (line.raw for line in self._lines)
+        return self._batch.parse()
 
     def slices(self) -> Iterator[bytes]:
-        return (line.text for line in self._lines)
+        return (line.text for line in self._batch.lines)
 
 
-def _record(lines: Sequence[Line], options: Options, wait: Wait) -> list[Outcome]:
-    outcomes = _try_to_record(lines, options, wait)
+def _record(batch: Batch, options: Options, wait: Wait) -> list[Outcome]:
+    outcomes = _try_to_record(batch, options, wait)
     # A run that was killed has left claims behind, which this one has to outlast.
     for seconds in _waits(min(options.patience, LEASE_SECONDS + 5)):
         claimed = [
@@ -535,20 +550,23 @@ def _record(lines: Sequence[Line], options: Options, wait: Wait) -> list[Outcome
         if not claimed:
             break
         wait(seconds, f"{len(claimed):,} events are claimed by another process, or by a dead one")
-        second_outcomes = _try_to_record([lines[index] for index in claimed], options, wait)
-        for index, outcome in zip(claimed, second_outcomes, strict=True):
+        second_attempt = Batch(batch.place, found=[batch.lines[index] for index in claimed])
+        for index, outcome in zip(
+            claimed, _try_to_record(second_attempt, options, wait), strict=True
+        ):
             outcomes[index] = outcome
-    if not options.dry_run:
+    if outcomes and not options.dry_run:
         if options.quarantine:
-            keep(zip(outcomes, (line.text for line in lines), strict=True))
+            keep(zip(outcomes, (line.text for line in batch.lines), strict=True))
         report(outcomes)
     return outcomes
 
 
-def _try_to_record(lines: Sequence[Line], options: Options, wait: Wait) -> list[Outcome]:
+def _try_to_record(batch: Batch, options: Options, wait: Wait) -> list[Outcome]:
     def attempt() -> list[Outcome]:
-        payload = _Parsed(lines)
-        return record(payload, deduplicate=options.deduplicate, emit=not options.dry_run).outcomes
+        return record(
+            _RawEvents(batch), deduplicate=options.deduplicate, emit=not options.dry_run
+        ).outcomes
 
     for seconds in _waits(options.patience):
         try:

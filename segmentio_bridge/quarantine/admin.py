@@ -51,11 +51,11 @@ class QuarantinedEventAdmin(_ModelAdmin):
 
     list_display = (
         "reason",
+        "status",
+        "age",
         "event_name",
         "user_id",
-        "age",
         "attempts",
-        "status",
         "message_id",
     )
     list_filter = ("status", ("reason", admin.AllValuesFieldListFilter), "created_at")

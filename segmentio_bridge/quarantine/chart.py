@@ -174,9 +174,9 @@ def _find_y(count: int, highest: int) -> int:
 
 
 def _round_up(number: int) -> int:
-    """Return the next number that begins with 1, 2 or 5 and goes on with zeros; at least 1."""
+    """Return the next number that is a single digit and zeros, and can be halved; at least 1."""
     power = int("1" + "0" * (len(str(number)) - 1))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= number)
+    return next(factor * power for factor in (1, 2, 4, 6, 8, 10) if factor * power >= number)
 
 
 def _summarize(series: Sequence[Series], rows: Sequence[Row]) -> str:

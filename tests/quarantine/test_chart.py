@@ -85,11 +85,11 @@ def test_the_most_frequent_reasons_and_the_others() -> None:
     [
         (1, ["0", "1"]),
         (2, ["0", "1", "2"]),
-        (3, ["0", "2", "5"]),
-        (7, ["0", "5", "10"]),
+        (3, ["0", "2", "4"]),
+        (7, ["0", "4", "8"]),
         (11, ["0", "10", "20"]),
-        (50, ["0", "25", "50"]),
-        (501, ["0", "500", "1,000"]),
+        (50, ["0", "30", "60"]),
+        (1001, ["0", "1,000", "2,000"]),
     ],
 )
 def test_the_scale_is_round(count: int, labels: list[str]) -> None:
@@ -98,7 +98,7 @@ def test_the_scale_is_round(count: int, labels: list[str]) -> None:
     assert [tick.label for tick in chart.counts] == labels
     (bar,) = chart.bars
     assert chart.bottom - 140 <= bar.y < bar.y + bar.height == chart.bottom
-    assert bar.label == f"2026-03-02: {count} a"
+    assert bar.label == f"2026-03-02: {count:,} a"
 
 
 def test_columns_stand_on_each_other_and_everything_can_be_seen() -> None:
