@@ -58,7 +58,7 @@ def identify(message_id: str | None, raw: bytes) -> str:
 class Claims:
     """The claims of one delivery, as a context manager that settles them at the end of the block.
 
-    `refusals` says which events are not to be emitted, and why. Unless they are wanted, there are no
+    `refusals` says which events are not to be emitted, and why. Unless they are wanted there are no
     claims, as on a site that has deduplication turned off.
     """
 
