@@ -63,6 +63,7 @@ def main() -> None:
     package = Path(segmentio_bridge.__file__).parent
     assert "site-packages" in package.parts, f"not installed, but imported from {package}"
     assert (package / "py.typed").exists(), "the package does not ship its types"
+    assert list(package.glob("quarantine/templates/**/*.html")), "nor its templates"
 
     with tempfile.TemporaryDirectory() as name:
         site = Path(name)
