@@ -87,6 +87,7 @@ class Place(NamedTuple):
 
     #: Which file of the archive it is; they count from 1.
     file_number: int = 0
+    #: Its absolute path, or STANDARD_INPUT.
     file: str = ""
     #: The last line that has been read.
     line: int = 0
@@ -117,7 +118,7 @@ class Batch:
 
     #: The end of its last line.
     place: Place
-    #: What is left out; None for nothing.
+    #: Events outside of it are left out; None for none.
     period: Period | None = None
     #: What has been read.
     found: list[Line | BrokenLine] = field(default_factory=list)
@@ -165,8 +166,8 @@ class Batch:
 class Archive:
     """The JSON lines in files, in the files of directories, or in standard input, one by one.
 
-    Only events that Segment received from `since` on and before `until` are read. One that does not
-    say when it was received is read too: the pipeline rejects it, which is not lost on anybody.
+    Events that Segment received before `since`, or at `until` or later, are left out. One that does
+    not say when is not: the pipeline rejects it.
     """
 
     def __init__(
@@ -203,21 +204,21 @@ class Archive:
             for item in self._read_file(file, read_already):
                 batch.add(item)
                 is_last = isinstance(item, BrokenLine) and item.flaw is Flaw.UNREADABLE
-                batch.place = Place(file_number, file, item.number, is_last)
+                batch.place = Place(file_number, _locate(file), item.number, is_last)
                 if batch.is_full(size):
                     yield batch
                     batch = Batch(batch.place, self._period)
-            batch.place = Place(file_number, file, is_end_of_file=True)
+            batch.place = Place(file_number, _locate(file), is_end_of_file=True)
         yield batch
 
     def _find_files(self, start: Place) -> Iterator[tuple[int, str]]:
         """Yield the files that have not been read to their end, with their numbers."""
         number = 0
         for number, file in enumerate(find_files(self._paths), 1):
-            if number == start.file_number and file != start.file:
+            if number == start.file_number and _locate(file) != start.file:
                 raise ReplayError(
-                    f"{show(start.file)} was file number {number}, which is now {show(file)}: "
-                    "files have come or gone before it."
+                    f"{show(start.file)} was file number {number}, which is now "
+                    f"{show(_locate(file))}: files have come or gone before it."
                 )
             if number < start.file_number or (number == start.file_number and start.is_end_of_file):
                 self._bytes_of_files += _find_size(file) or 0
@@ -273,6 +274,11 @@ def _walk(directory: str) -> Iterator[str]:
             yield path
         elif os.path.isdir(path) and not os.path.islink(path):
             yield from _walk(path)
+
+
+def _locate(file: str) -> str:
+    """Return a path that stays the same wherever it is looked at from."""
+    return file if file == STANDARD_INPUT else os.path.abspath(file)
 
 
 def show(file: str) -> str:
@@ -386,10 +392,11 @@ class Checkpoint:
             )
             run = dict(saved["run"])
         except (ValueError, TypeError, LookupError, RecursionError):
-            raise ReplayError(f"{self._path} is no checkpoint.") from None
+            raise ReplayError(f"{show(str(self._path))} is no checkpoint.") from None
         for words, value in self._run.items():
             if run.get(words) != value:
-                raise ReplayError(f"{self._path} is the checkpoint of a run with other {words}.")
+                path = show(str(self._path))
+                raise ReplayError(f"{path} is the checkpoint of a run with other {words}.")
         return progress
 
     def save(self, progress: Progress) -> None:
@@ -486,7 +493,8 @@ class Options:
     dry_run: bool = False
     #: Whether what is rejected or fails is offered for keeping.
     quarantine: bool = False
-    #: For how many seconds in all a database that does not answer is tried again.
+    #: For how many seconds a database that does not answer is tried again, and so are events that
+    #: another process has claimed.
     patience: float = 300.0
 
 

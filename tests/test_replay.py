@@ -732,6 +732,13 @@ def test_a_wrong_setting_stops_it(archive: Path, settings: Settings) -> None:
     )
 
 
+def test_a_wrong_setting_of_deduplication_does(archive: Path, settings: Settings) -> None:
+    settings.TRACKING_SEGMENTIO_DEDUPLICATION_SECONDS = "an hour"
+    assert replay(archive).problem == (
+        "TRACKING_SEGMENTIO_DEDUPLICATION_SECONDS must be a number of whole seconds, 0 for none."
+    )
+
+
 # Interruptions
 
 
@@ -949,8 +956,10 @@ def test_where_the_paths_are_looked_at_from_does_not_matter(
     checkpoint: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(archive)
-    assert replay(".", "--resume", checkpoint).problem.startswith("Stopped: ")
-    assert replay(f"../{archive.name}", "--resume", checkpoint).problem.startswith("Stopped: ")
+    with after_batches(1, interrupt):
+        replayed = replay(".", "--resume", checkpoint, "--batch-size", "2")
+    assert replayed[:3] == (130, {"emitted": 7}, 2)
+    assert replay(f"../{archive.name}", "--resume", checkpoint)[:3] == (0, {"emitted": 9}, 2)
 
 
 def test_files_that_have_come_before_are_noticed(checkpoint: Path, archive: Path) -> None:

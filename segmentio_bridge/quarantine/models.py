@@ -69,15 +69,13 @@ class QuarantinedEvent(models.Model):
     class Meta:
         verbose_name = "quarantined event"
         ordering = ("-created_at", "-id")
-        # Databases order events of the same moment, which is a delivery, by their primary keys
-        # without much ado, so that it needs no place in an index.
         indexes = (
-            # The list, its filter by date, and what prunes by age.
-            models.Index(fields=["created_at"], name="segmentio_quarantine_age"),
+            # The list in its order, its filter by date, and what prunes by age. The reason makes it
+            # all that the chart needs: a database that looked up 100,000 rows would take seconds.
+            models.Index(fields=["created_at", "id", "reason"], name="segmentio_quarantine_age"),
             # The list's filter by status, and what is released.
             models.Index(fields=["status", "created_at"], name="segmentio_quarantine_status"),
-            # The list's filter by reason, what is released by reason, and the chart, which is
-            # counted from this index alone.
+            # The list's filter by reason, and what is released by reason.
             models.Index(fields=["reason", "created_at"], name="segmentio_quarantine_reason"),
             # The list's search, and the retirement of a user.
             models.Index(fields=["message_id"], name="segmentio_quarantine_message"),

@@ -277,6 +277,10 @@ class TestEvent:
         assert shown(text, "content") == '[{"a":1,\n\\udcff\\x00"b"'.replace('"', "&quot;")
         assert shown(text, "forecast").startswith("Nothing. malformed_body: The body")
 
+    def test_a_malformed_body_can_only_be_discarded(self, changer: Client) -> None:
+        assert post(b"no JSON") == 400
+        assert re.findall(r'name="action" value="(\w+)"', detail(changer, rows()[0])) == ["discard"]
+
     def test_a_large_event_is_cut(self, viewer: Client) -> None:
         (row,) = quarantine(make_event(userId="404", event="x" * 100_000))
         text = detail(viewer, row)

@@ -54,8 +54,9 @@ Send Segment's archives through the pipeline that deliveries go through: files
 of JSON lines, one event each, as Segment stores them in S3 and elsewhere.
 
 Files may be compressed with gzip or not, whatever they are called. Directories
-are walked in sorted order. Lines that hold no JSON are named, counted and
-passed over, and so is what cannot be read of a file.
+are walked in sorted order. Lines that hold no JSON are passed over and counted,
+and so is what cannot be read of a file. The first ten of a file are named here,
+and all of them in the report.
 
 Events are recorded here and now, in queue mode too: nothing is left to Celery.
 What the platform's middleware adds to an event of a request, such as its host,
@@ -212,9 +213,9 @@ class Command(BaseCommand):
                     # Rather now than after the first batch, if it cannot be written.
                     checkpoint.save(progress)
                 report_file = _open_report(options, progress, stack)
-            except ReplayError as error:
+                self._announce(options, progress)
+            except (ReplayError, ImproperlyConfigured) as error:
                 raise CommandError(str(error)) from None
-            self._announce(options, progress)
             lines_before, started = progress.counts.total(), time.monotonic()
             problem, returncode = self._replay(options, archive, progress, checkpoint, report_file)
         for row in _tabulate(progress.counts):

@@ -83,7 +83,9 @@ class Migration(migrations.Migration):
                 "verbose_name": "quarantined event",
                 "ordering": ("-created_at", "-id"),
                 "indexes": [
-                    models.Index(fields=["created_at"], name="segmentio_quarantine_age"),
+                    models.Index(
+                        fields=["created_at", "id", "reason"], name="segmentio_quarantine_age"
+                    ),
                     models.Index(
                         fields=["status", "created_at"], name="segmentio_quarantine_status"
                     ),
