@@ -43,7 +43,9 @@ def clean(text: str, max_length: int) -> str:
 
     Control characters and lone surrogates become U+FFFD; what is too long is cut.
     """
-    text = "".join(_printable(character) for character in text[:max_length])
+    text = text[:max_length]
+    if not text.isprintable():
+        text = "".join(_printable(character) for character in text)
     stored = encode(text)
     if len(stored) <= max_length:
         return text
