@@ -1,3 +1,3 @@
 """Segment's webhook deliveries into event-tracking, as a Django reusable app."""
 
-__version__ = "1.0.0.dev0"
+__version__ = "1.0.0"

@@ -149,72 +149,130 @@ def _delivery(value: object) -> str:
     return DELIVERIES[value]
 
 
+# .. setting_name: TRACKING_SEGMENTIO_WEBHOOK_SECRET
+# .. setting_default: None
+# .. setting_description: The key that a delivery must carry: a string, or a list of strings
+#    while secrets rotate.
+# .. setting_warning: Without this and TRACKING_SEGMENTIO_SIGNATURE_SECRET, every delivery is
+#    refused.
 WEBHOOK_SECRET = Setting(
     f"{PREFIX}WEBHOOK_SECRET",
     None,
     "None, a string, or a list of strings",
     _secrets,
 )
+# .. setting_name: TRACKING_SEGMENTIO_SIGNATURE_SECRET
+# .. setting_default: None
+# .. setting_description: The shared secret that Segment signs deliveries with: a string, or a
+#    list of strings while secrets rotate. Where TRACKING_SEGMENTIO_WEBHOOK_SECRET is set too, a
+#    delivery needs both.
+# .. setting_warning: Segment signs only the first event of a batch. Only with a key as well are
+#    the others known to be Segment's.
 SIGNATURE_SECRET = Setting(
     f"{PREFIX}SIGNATURE_SECRET",
     None,
     "None, a string, or a list of strings",
     _secrets,
 )
+# .. setting_name: TRACKING_SEGMENTIO_ALLOWED_TYPES
+# .. setting_default: ["track"]
+# .. setting_description: The types of events to record, in any case; others are ignored.
 ALLOWED_TYPES = Setting(
     f"{PREFIX}ALLOWED_TYPES",
     ["track"],
     "a list of non-empty strings",
     lambda value: frozenset(_lower_cased(value)),
 )
+# .. setting_name: TRACKING_SEGMENTIO_DISALLOWED_SUBSTRING_NAMES
+# .. setting_default: []
+# .. setting_description: Events whose name contains one of these, in any case, are ignored.
 DISALLOWED_SUBSTRING_NAMES = Setting(
     f"{PREFIX}DISALLOWED_SUBSTRING_NAMES",
     [],
     "a list of non-empty strings",
     _lower_cased,
 )
+# .. setting_name: TRACKING_SEGMENTIO_SOURCE_MAP
+# .. setting_default: {"analytics-android": "mobile", "analytics-ios": "mobile",
+#    "analytics-kotlin": "mobile", "analytics-swift": "mobile",
+#    "@segment/analytics-react-native": "mobile", "analytics-react-native": "mobile",
+#    "analytics-flutter": "mobile"}
+# .. setting_description: From the library's name, in context.library.name, to the event's
+#    source; events of libraries that are not in it are ignored.
+# .. setting_warning: A site's value takes the place of the default, and does not add to it.
 SOURCE_MAP = Setting(
     f"{PREFIX}SOURCE_MAP",
     dict.fromkeys(MOBILE_LIBRARIES, "mobile"),
     "a dictionary from library names to event sources, all strings",
     _source_map,
 )
+# .. setting_name: TRACKING_SEGMENTIO_PROTECTED_CONTEXT_KEYS
+# .. setting_default: []
+# .. setting_description: Keys of the tracking context that properties.context cannot set.
 PROTECTED_CONTEXT_KEYS = Setting(
     f"{PREFIX}PROTECTED_CONTEXT_KEYS",
     [],
     "a list of strings",
     lambda value: frozenset(_string_list(value)),
 )
+# .. setting_name: TRACKING_SEGMENTIO_MAX_BODY_BYTES
+# .. setting_default: 16777216
+# .. setting_description: The largest body to take, in bytes; a larger one is answered 413.
+#    Django's DATA_UPLOAD_MAX_MEMORY_SIZE does not apply.
 MAX_BODY_BYTES = Setting(
     f"{PREFIX}MAX_BODY_BYTES",
     16 * 1024 * 1024,
     "a positive number of bytes",
     _positive_integer,
 )
+# .. setting_name: TRACKING_SEGMENTIO_DELIVERY
+# .. setting_default: "inline"
+# .. setting_description: "inline" records events within the request, "celery" leaves them to
+#    Celery's workers.
+# .. setting_warning: With "celery", events are lost if the broker loses messages, and wait for as
+#    long as no worker runs.
 DELIVERY = Setting(
     f"{PREFIX}DELIVERY",
     "inline",
     " or ".join(f'"{delivery}"' for delivery in DELIVERIES),
     _delivery,
 )
+# .. setting_name: TRACKING_SEGMENTIO_DEDUPLICATION_SECONDS
+# .. setting_default: 0
+# .. setting_description: For how long an event that comes again is known, and not recorded
+#    again; 0 turns this off.
+# .. setting_warning: Needs a cache that all processes share: see TRACKING_SEGMENTIO_CACHE.
 DEDUPLICATION_SECONDS = Setting(
     f"{PREFIX}DEDUPLICATION_SECONDS",
     0,
     "a number of whole seconds, 0 for none",
     _whole_number,
 )
+# .. setting_name: TRACKING_SEGMENTIO_CACHE
+# .. setting_default: "default"
+# .. setting_description: The one of Django's CACHES that knows which events have been recorded.
+# .. setting_warning: A cache that forgets an entry before its time lets a duplicate through.
 CACHE = Setting(
     f"{PREFIX}CACHE",
     "default",
     "the name of one of the CACHES",
     _cache_alias,
 )
+# .. setting_name: TRACKING_SEGMENTIO_QUARANTINE_RETENTION_DAYS
+# .. setting_default: 30
+# .. setting_description: How many days the quarantine keeps an event, where it is installed.
+# .. setting_warning: The events hold personal data: keep them no longer than the site's policy
+#    allows.
 QUARANTINE_RETENTION_DAYS = Setting(
     f"{PREFIX}QUARANTINE_RETENTION_DAYS",
     30,
     f"a positive number of whole days, at most {_MAX_DAYS}",
     _days,
 )
+# .. setting_name: TRACKING_SEGMENTIO_QUARANTINE_MAX_ROWS
+# .. setting_default: 100000
+# .. setting_description: How many events the quarantine keeps, give or take a hundredth; the
+#    oldest go first.
 QUARANTINE_MAX_ROWS = Setting(
     f"{PREFIX}QUARANTINE_MAX_ROWS",
     100_000,

@@ -61,12 +61,16 @@ def _set_attributes(
         set_custom_attribute("segment_queued_count", queued)
     # .. custom_attribute_name: segment_emitted_count
     # .. custom_attribute_description: How many events of the delivery were emitted.
+
     # .. custom_attribute_name: segment_duplicate_count
     # .. custom_attribute_description: How many events of the delivery had been recorded before.
+
     # .. custom_attribute_name: segment_ignored_count
     # .. custom_attribute_description: How many events of the delivery were ignored.
+
     # .. custom_attribute_name: segment_rejected_count
     # .. custom_attribute_description: How many events of the delivery were rejected.
+
     # .. custom_attribute_name: segment_failed_count
     # .. custom_attribute_description: How many events of the delivery failed.
     for status, count in counts.items():

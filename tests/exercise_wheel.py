@@ -1,13 +1,15 @@
-"""Use the installed package as a new site would: two lines, one delivery, one event logged.
+"""Use the built wheel as a new site would: types, two lines, one delivery, one event logged.
 
-Run by tox outside of the checkout, with an interpreter that has the built wheel and what it
-requires, and nothing else. Ends with an error if anything is not as it should be.
+Run by tox outside of the checkout, with the folder that the wheel is in. Makes an environment that
+has the wheel and what it requires, and nothing else. Ends with an error if anything is not as it
+should be.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -40,6 +42,15 @@ LOGGING = {{
 OPENEDX_TELEMETRY = []
 """
 
+INSTALLED = """
+from pathlib import Path
+import segmentio_bridge
+package = Path(segmentio_bridge.__file__).parent
+assert "site-packages" in package.parts, f"not installed, but imported from {package}"
+assert (package / "py.typed").exists(), "the package does not ship its types"
+assert list(package.glob("quarantine/templates/**/*.html")), "nor its templates"
+"""
+
 URLS = """
 from django.urls import include
 urlpatterns += [path("segmentio/", include("segmentio_bridge.urls"))]
@@ -57,46 +68,69 @@ EVENT = {
 
 
 def main() -> None:
-    """Make a site, deliver to it, and look at its tracking log."""
-    import segmentio_bridge
-
-    package = Path(segmentio_bridge.__file__).parent
-    assert "site-packages" in package.parts, f"not installed, but imported from {package}"
-    assert (package / "py.typed").exists(), "the package does not ship its types"
-    assert list(package.glob("quarantine/templates/**/*.html")), "nor its templates"
-
+    """Install the wheel, check its types, make a site, deliver to it, and look at its log."""
+    (wheel,) = Path(sys.argv[1]).glob("*.whl")
     with tempfile.TemporaryDirectory() as name:
-        site = Path(name)
-        run("-m", "django", "startproject", "site_of_a_newcomer", str(site))
-        append(site / "site_of_a_newcomer" / "settings.py", SETTINGS)
-        append(site / "site_of_a_newcomer" / "urls.py", URLS)
-        manage = str(site / "manage.py")
-        run(manage, "check", "--fail-level", "WARNING")
-        run(manage, "migrate", "--verbosity", "0")
-        environ = {**os.environ, "DJANGO_SUPERUSER_PASSWORD": "x"}
-        run(
-            manage, "createsuperuser", "--noinput", "--username=ada", "--email=a@b.org", env=environ
-        )
-
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        server = subprocess.Popen([sys.executable, manage, "runserver", "--noreload", str(port)])
-        try:
-            status = deliver(f"http://127.0.0.1:{port}/segmentio/event")
-        finally:
-            server.terminate()
-            server.wait(TIMEOUT_SECONDS)
-        assert status == 200, status
-        (line,) = (site / "tracking.log").read_text().splitlines()
-        event = json.loads(line)
-        assert event["name"] == "edx.video.played", event
-        assert event["context"]["username"] == "ada", event
+        python = install(wheel, Path(name) / "environment")
+        run(python, "-c", INSTALLED)
+        check_types(python, Path(name))
+        exercise(python, Path(name) / "site")
     print("1 passed, 0 failed")
 
 
-def run(*arguments: str, env: dict[str, str] | None = None) -> None:
-    """Run the interpreter that this script runs in."""
-    subprocess.run([sys.executable, *arguments], env=env, check=True)
+def install(wheel: Path, environment: Path) -> str:
+    """Make an empty environment, install the wheel there, and return its interpreter."""
+    run(sys.executable, "-m", "venv", str(environment))
+    python = str(environment / "bin" / "python")
+    run(python, "-m", "pip", "install", "--quiet", str(wheel))
+    return python
+
+
+def check_types(python: str, directory: Path) -> None:
+    """Check a site's code against the types that the installed package ships."""
+    # A copy, away from the checkout's package and from mypy's settings there.
+    consumer = directory / "consumer.py"
+    shutil.copy(Path(__file__).parent / "typing" / "consumer.py", consumer)
+    cache = str(directory / "mypy_cache")
+    run(
+        *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", cache),
+        *("--python-executable", python, str(consumer)),
+    )
+
+
+def exercise(python: str, site: Path) -> None:
+    """Make a site, deliver to it, and look at its tracking log."""
+    site.mkdir()
+    run(python, "-m", "django", "startproject", "site_of_a_newcomer", str(site))
+    append(site / "site_of_a_newcomer" / "settings.py", SETTINGS)
+    append(site / "site_of_a_newcomer" / "urls.py", URLS)
+    manage = str(site / "manage.py")
+    run(python, manage, "check", "--fail-level", "WARNING")
+    run(python, manage, "migrate", "--verbosity", "0")
+    environ = {**os.environ, "DJANGO_SUPERUSER_PASSWORD": "x"}
+    run(
+        *(python, manage, "createsuperuser", "--noinput", "--username=ada", "--email=a@b.org"),
+        env=environ,
+    )
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    server = subprocess.Popen([python, manage, "runserver", "--noreload", str(port)])
+    try:
+        status = deliver(f"http://127.0.0.1:{port}/segmentio/event")
+    finally:
+        server.terminate()
+        server.wait(TIMEOUT_SECONDS)
+    assert status == 200, status
+    (line,) = (site / "tracking.log").read_text().splitlines()
+    event = json.loads(line)
+    assert event["name"] == "edx.video.played", event
+    assert event["context"]["username"] == "ada", event
+
+
+def run(*command: str, env: dict[str, str] | None = None) -> None:
+    """Run a command, which has to succeed."""
+    subprocess.run(command, env=env, check=True)
 
 
 def append(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import segmentio_bridge
 from segmentio_bridge import checks, conf, pipeline
 from segmentio_bridge.outcomes import Reason
 
@@ -111,3 +112,9 @@ def test_every_reason_has_its_cause_and_cure() -> None:
         (reason.value, reason.status.value) for reason in Reason
     ]
     assert all(cause and cure for _, _, cause, cure in documented)
+
+
+def test_the_newest_release_is_the_version() -> None:
+    unreleased, newest, *_ = re.findall(r"^## (.*)$", PAGES[1].read_text(), re.M)
+    assert unreleased == "Unreleased"
+    assert newest == segmentio_bridge.__version__

@@ -1,0 +1,1 @@
+"""What mypy makes of the package's public names."""
