@@ -79,7 +79,7 @@ def _keys(request: HttpRequest) -> list[bytes]:
 
 def _bearer_tokens(request: HttpRequest) -> list[bytes]:
     scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-    return [_wire_bytes(token.strip())] if scheme.lower() == "bearer" else []
+    return [_wire_bytes(token.strip(" \t"))] if scheme.lower() == "bearer" else []
 
 
 def _wire_bytes(text: str) -> bytes:

@@ -26,7 +26,7 @@ from django.utils.encoding import iri_to_uri
 
 from . import conf
 from .redaction import printable
-from .testing import sign
+from .testing import make_event, make_properties, sign
 
 #: How long Segment's classic webhooks wait for an answer.
 TIMEOUT_SECONDS = 5.0
@@ -96,69 +96,34 @@ def make_sample_event(user_id: str) -> dict[str, Any]:
     begins with `segmentio-send-`, by which logs can be searched.
     """
     received_at = datetime.now(UTC)
-    anonymous_id = str(uuid.uuid4())
-    course_id = "course-v1:SampleX+SX101+2026_T1"
     happened_at = _moment(received_at - timedelta(milliseconds=900))
-    return {
-        "anonymousId": anonymous_id,
-        "channel": "mobile",
-        "context": {
-            "app": {
-                "build": "5120",
-                "name": "Sample Learning",
-                "namespace": "com.example.learning",
-                "version": "5.1.2",
-            },
-            "device": {
-                "id": anonymous_id.upper(),
-                "manufacturer": "Apple",
-                "model": "iPhone15,4",
-                "name": "iPhone",
-                "type": "ios",
-            },
-            "instanceId": str(uuid.uuid4()),
-            "ip": "192.0.2.44",
-            "library": {"name": "analytics-swift", "version": "1.6.2"},
-            "locale": "en-US",
-            "network": {"bluetooth": False, "cellular": False, "wifi": True},
-            "os": {"name": "iOS", "version": "17.5"},
-            "screen": {"height": 852, "width": 393},
-            "timezone": "America/New_York",
-            "traits": {},
-            "userAgent": (
-                "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 "
-                "(KHTML, like Gecko) Mobile/15E148"
-            ),
-        },
-        "event": "Played Video",
-        "integrations": {},
-        "messageId": f"segmentio-send-{uuid.uuid4()}",
-        "originalTimestamp": happened_at,
-        "projectId": "sampleProject",
-        "properties": {
-            "category": "video",
-            "context": {
-                "app_name": "edx.mobileapp.iOS",
+    course_id = "course-v1:SampleX+SX101+2026_T1"
+    return make_event(
+        messageId=f"segmentio-send-{uuid.uuid4()}",
+        originalTimestamp=happened_at,
+        projectId="sampleProject",
+        properties=make_properties(
+            context={
+                "app_name": "edx.mobileapp.android",
                 "component": "videoplayer",
                 "course_id": course_id,
                 "open_in_browser_url": f"https://learning.example.com/courses/{course_id}/",
             },
-            "data": {
+            data={
                 "code": "mobile",
                 "currentTime": 73.25,
                 "module_id": f"block-v1:{course_id[10:]}+type@video+block@sample",
             },
-            "label": "How to take notes",
-            "name": "edx.video.played",
-        },
-        "receivedAt": _moment(received_at),
-        "sentAt": _moment(received_at - timedelta(milliseconds=150)),
-        "timestamp": happened_at,
-        "type": "track",
-        "userId": user_id,
-        "version": 2,
-        "writeKey": "sampleWriteKey",
-    }
+            label="How to take notes",
+            name="edx.video.played",
+        ),
+        event="Played Video",
+        receivedAt=_moment(received_at),
+        sentAt=_moment(received_at - timedelta(milliseconds=150)),
+        timestamp=happened_at,
+        userId=user_id,
+        writeKey="sampleWriteKey",
+    )
 
 
 def read_events(content: bytes) -> list[Any]:

@@ -14,6 +14,8 @@ from django.contrib.auth.models import User
 from eventtracking.tracker import DEFAULT_TRACKER_NAME, TRACKERS, Tracker, register_tracker
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["pytester", "segmentio_bridge.pytest_plugin"]
+
 # How many inputs tests/test_fuzz.py tries for each property; HYPOTHESIS_PROFILE or the option
 # --hypothesis-profile chooses. A test's examples share its fixtures, which stand for the site.
 for _profile, _examples in (("default", 250), ("ci", 3_000)):

@@ -100,6 +100,16 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.parametrize("end", ["à", "Å", "\u2005"])
+def test_a_key_that_ends_in_what_latin_1_takes_for_white_space(
+    end: str, settings: Settings
+) -> None:
+    # The last byte in UTF-8 is 0xA0 or 0x85, which is a space to Python where it is no text yet.
+    settings.TRACKING_SEGMENTIO_WEBHOOK_SECRET = f"{KEY}{end}"
+    token = f"Bearer {KEY}{end} ".encode().decode("latin-1")
+    assert deliver(HTTP_AUTHORIZATION=token) == 200
+
+
 @pytest.mark.usefixtures("keyed")
 @pytest.mark.parametrize(("query", "headers"), WRONG)
 def test_everything_else_does_not(query: str, headers: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ def describe_celery(counts: Mapping[str, Count]) -> str:
         )
     if revivals:
         sentences.append(
-            f"Workers gave up {revivals:,} times when they lost their broker, and were started again."
+            f"Workers gave up {revivals:,} times as they lost their broker, and were restarted."
         )
     return " ".join(sentences)
 
