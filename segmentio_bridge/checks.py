@@ -251,7 +251,7 @@ def _problems_of_queue(app: Any) -> Iterator[tuple[str, str]]:
             "task_always_eager is on: events are recorded in the request, and no second time.",
             "Turn it off, but in tests.",
         )
-    if app.connection_for_write().as_uri().startswith("memory:"):
+    if str(app.conf.broker_write_url or app.conf.broker_url).startswith("memory:"):
         yield (
             "the broker is the memory of the process, which no worker sees.",
             "Set Celery's broker_url to RabbitMQ or Redis.",
