@@ -31,6 +31,8 @@ def send(signal: Signal, **named: Any) -> list[object]:
 
     Never raises. Django logs what a receiver raises, but trips over one that has no name.
     """
+    if not signal.receivers:
+        return []
     try:
         answers = signal.send_robust(sender=None, **named)
     except Exception as error:

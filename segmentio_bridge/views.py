@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_SECONDS = 30
+
+_import: Callable[[str], Callable[[Payload], Result]] = cache(import_string)
 
 
 @csrf_exempt
@@ -106,7 +109,7 @@ def _receive(request: HttpRequest) -> Result:
     _require_plain_json(request)
     body = _read_body(request, conf.MAX_BODY_BYTES.get())
     verify_signature(request, find_signable(body))
-    take: Callable[[Payload], Result] = import_string(conf.DELIVERY.get())
+    take = _import(conf.DELIVERY.get())
     try:
         payload = parse_events(body)
         result = take(payload)
