@@ -6,11 +6,12 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.backends.base.base import BaseDatabaseWrapper
 from eventtracking.tracker import DEFAULT_TRACKER_NAME, TRACKERS, Tracker, register_tracker
 from hypothesis import HealthCheck, settings
 
@@ -70,6 +71,14 @@ def registered(tracker: Tracker | None) -> Iterator[None]:
         yield
     finally:
         register_tracker(before)
+
+
+def close_for_good(connection: BaseDatabaseWrapper) -> None:
+    """Close the connection of a thread that ends, which Django keeps to a database in memory."""
+    raw = connection.connection
+    connection.close()
+    with suppress(Exception):  # It is closed already, if the database is not in memory.
+        raw.close()
 
 
 @pytest.fixture

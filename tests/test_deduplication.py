@@ -22,7 +22,7 @@ from pytest_django import Settings
 from segmentio_bridge.deduplication import LEASE_SECONDS, identify
 from segmentio_bridge.outcomes import Outcome, Reason
 from segmentio_bridge.signals import events_processed
-from tests.conftest import registered
+from tests.conftest import close_for_good, registered
 from tests.demo.server import SECRET
 from tests.factories import make_event, make_event_of_website, without
 
@@ -412,7 +412,7 @@ def test_threads_that_deliver_the_same_events_emit_each_once(tracking_log: Track
                 while deliver(events[number:] + events[:number]) == 503:
                     pass
         finally:
-            connection.close()
+            close_for_good(connection)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(send, range(threads)))

@@ -25,7 +25,7 @@ def test_the_migrations_make_the_table_of_the_model() -> None:
 
 def test_personal_data_is_annotated() -> None:
     text = QuarantinedEvent.__doc__ or ""
-    assert re.findall(r"^    \.\. (\w+): \S", text, re.M) == ["pii", "pii_types", "pii_retirement"]
+    assert re.findall(r"^ *\.\. (\w+): \S", text, re.M) == ["pii", "pii_types", "pii_retirement"]
     assert "segmentio_prune --user-id" in text
     assert "untrusted" in text
 
