@@ -133,6 +133,7 @@ REFUSED: list[tuple[Setting[Any], object]] = [
         for setting in (conf.QUARANTINE_RETENTION_DAYS, conf.QUARANTINE_MAX_ROWS)
         for value in (None, 0, -1, True, 1.5, "30", MARK)
     ],
+    (conf.QUARANTINE_RETENTION_DAYS, 10**9),
     *[(conf.CACHE, value) for value in (None, MARK, ["default"], "")],
 ]
 
