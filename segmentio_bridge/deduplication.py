@@ -91,23 +91,33 @@ class Claims:
             return
         self.refusals[identity] = Reason.DUPLICATE
         self._emitted.append(identity)
-        if time.monotonic() - self._claimed_at > LEASE_SECONDS / 3:
+
+    def prolong(self) -> None:
+        """Hold on to the claims for longer, if it is time to; to be called before each emission."""
+        if self._cache is not None and self._age() > LEASE_SECONDS / 3:
             self._try(self._renew)
+
+    def _age(self) -> float:
+        return time.monotonic() - self._claimed_at
 
     def _claim(self, cache: BaseCache, identities: set[str]) -> None:
         self._claimed_at = time.monotonic()
         self._pending = _add_many(cache, identities)
-        self.refusals = _explain(cache, identities - self._pending)
+        self.refusals.update(_explain(cache, identities - self._pending))
 
     def _renew(self, cache: BaseCache) -> None:
         self._commit(cache)
-        self._claimed_at = time.monotonic()
-        if self._pending:
+        if self._age() > LEASE_SECONDS:
+            # This process has been stopped for so long that others may have taken the events over.
+            self._claim(cache, self._pending)
+        else:
+            self._claimed_at = time.monotonic()
             cache.set_many(dict.fromkeys(self._pending, _CLAIMED), LEASE_SECONDS)
 
     def _settle(self, cache: BaseCache) -> None:
         self._commit(cache)
-        if self._pending:
+        # A claim that has run out may be another's by now.
+        if self._pending and self._age() < LEASE_SECONDS:
             cache.delete_many(self._pending)
 
     def _commit(self, cache: BaseCache) -> None:

@@ -186,6 +186,7 @@ def _record(
     reasons: list[Reason | None] = []
     for event, identity, key in candidates:
         reason: Reason | None
+        claims.prolong()
         if isinstance(key, Reason):
             reason = key
         elif identity in claims.refusals:

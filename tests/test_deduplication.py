@@ -310,6 +310,54 @@ def test_the_claims_of_a_long_delivery_are_renewed(
 
 
 @pytest.mark.usefixtures("learner")
+def test_a_process_that_stalls_for_longer_than_its_lease_claims_anew(
+    tracking_log: TrackingLog,
+    outcomes: list[Outcome],
+    cache: RecordingCache,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+
+    def stall() -> None:
+        nonlocal now
+        if now == 0:
+            now = LEASE_SECONDS * 2
+            # Meanwhile the claims have run out, and two of the events are in other hands.
+            cache.clear()
+            cache.set(identify("recorded", b""), 2, 3600)
+            cache.set(identify("claimed", b""), 1, LEASE_SECONDS)
+
+    monkeypatch.setattr("segmentio_bridge.deduplication.time.monotonic", lambda: now)
+    events = [make_event(messageId=name) for name in ("first", "recorded", "claimed", "free")]
+    with registered(SlowTracker(stall)):
+        assert deliver(events) == 503
+    assert [outcome.reason for outcome in outcomes] == [
+        *[None, Reason.DUPLICATE, Reason.IN_PROGRESS, None]
+    ]
+    assert cache.get(identify("claimed", b"")) == 1
+    assert deliver(events[:2]) == deliver(events[3:]) == 200
+    assert len(tracking_log) == 2
+
+
+@pytest.mark.usefixtures("learner")
+def test_claims_that_have_run_out_are_not_released(
+    cache: RecordingCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def stall_and_fail() -> None:
+        nonlocal now
+        now = LEASE_SECONDS * 2
+        raise RuntimeError
+
+    monkeypatch.setattr("segmentio_bridge.deduplication.time.monotonic", lambda: now)
+    with registered(SlowTracker(stall_and_fail)):
+        deliver(make_event())
+    # It may be another's by now.
+    assert "delete_many" not in cache.calls
+
+
+@pytest.mark.usefixtures("learner")
 @pytest.mark.parametrize(
     ("failing", "emissions"),
     [
