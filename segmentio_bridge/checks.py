@@ -261,11 +261,17 @@ def _problems_of_queue(app: Any) -> Iterator[tuple[str, str]]:
             "task_default_delivery_mode is transient: a broker that is restarted loses events.",
             "Set it to 'persistent', Celery's default.",
         )
-    visibility_timeout = app.conf.broker_transport_options.get("visibility_timeout")
+    options = app.conf.broker_transport_options
+    visibility_timeout = options.get("visibility_timeout")
     if visibility_timeout is not None and visibility_timeout < _MIN_VISIBILITY_TIMEOUT:
         yield (
             f"visibility_timeout is {visibility_timeout} seconds: what waits is given away twice.",
             f"Set it in broker_transport_options to {_MIN_VISIBILITY_TIMEOUT} or more.",
+        )
+    if not options.get("ack_emulation", True):
+        yield (
+            "ack_emulation is off: what a worker that is killed has taken from Redis is lost.",
+            "Remove it from broker_transport_options.",
         )
 
 

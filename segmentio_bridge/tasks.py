@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Reject
 from edx_django_utils.monitoring import set_code_owner_attribute
-from kombu import Producer
-from kombu.pools import producers
 
+from .broker import acquire_producer, delete_copy
 from .emission import resolve_context, tracker_context
 from .events import Event
 from .exceptions import ServiceUnavailable
@@ -94,6 +92,9 @@ def record_events(events: str, context: dict[str, Any], attempt: int = 0) -> Non
         raise Reject("no second attempt", requeue=True) from None
     keep(settled)
     report([outcome for outcome, _ in settled])
+    request = record_events.request
+    if request.id and not request.is_eager:
+        delete_copy(record_events.app, request.id)
 
 
 def _record(payload: Payload, context: Mapping[str, Any]) -> Sequence[Outcome]:
@@ -113,7 +114,7 @@ def _send(events: Sequence[bytes], context: Mapping[str, Any], attempt: int = 0)
     if not events:
         return
     wait = min(2 ** (attempt - 1), MAX_RETRY_SECONDS) if attempt else 0
-    with _confirming_producer() as producer:
+    with acquire_producer(record_events.app) as producer:
         for start in range(0, len(events), CHUNK_SIZE):
             chunk = b"[%b]" % b",".join(events[start : start + CHUNK_SIZE])
             record_events.apply_async(
@@ -126,26 +127,3 @@ def _send(events: Sequence[bytes], context: Mapping[str, Any], attempt: int = 0)
                 retry=True,
                 retry_policy={"max_retries": 1, "interval_start": 0},
             )
-
-
-@contextmanager
-def _confirming_producer() -> Iterator[Producer]:
-    """Give a producer from a pool, whose messages have been taken by the broker when it returns.
-
-    Celery's own producers do not wait for RabbitMQ's confirmation unless the site configures that.
-    """
-    app = record_events.app
-    options = {
-        "read_timeout": _BROKER_TIMEOUT_SECONDS,
-        "write_timeout": _BROKER_TIMEOUT_SECONDS,
-        **app.conf.broker_transport_options,
-        "confirm_publish": True,
-    }
-    connection = app.connection_for_write(transport_options=options)
-    with producers[connection].acquire(block=True, timeout=_BROKER_TIMEOUT_SECONDS) as producer:
-        yield producer
-
-
-# RabbitMQ stops reading from publishers while it is short of memory or disk. What waits longer than
-# this has been given up by the sender.
-_BROKER_TIMEOUT_SECONDS = 10

@@ -557,6 +557,7 @@ PROBLEMS: list[tuple[dict[str, Any], str]] = [
     ({"task_default_delivery_mode": "transient"}, "transient"),
     ({"task_default_delivery_mode": 1}, "transient"),
     ({"broker_transport_options": {"visibility_timeout": 600}}, "visibility_timeout"),
+    ({"broker_transport_options": {"ack_emulation": False}}, "ack_emulation"),
 ]
 
 
@@ -576,7 +577,7 @@ def test_W007_for_a_queue_that_loses_or_doubles(
     [
         {},
         {"broker_url": "redis://127.0.0.1/0"},
-        {"broker_transport_options": {"visibility_timeout": 3600}},
+        {"broker_transport_options": {"visibility_timeout": 3600, "ack_emulation": True}},
         {"task_default_delivery_mode": "persistent"},
     ],
 )

@@ -31,10 +31,6 @@ class Count:
     logged: int
     #: Believed to be delivered, and not logged.
     missing: int
-    #: How many requests those were in, and so how many messages to the broker.
-    missing_messages: int
-    #: How many of those messages may have been lost on a way that the bridge does not control.
-    may_be_missing: int
     #: In requests and tasks that a kill cut short: as many may be logged again.
     in_flight: int
     #: Logged more than once, as may happen.
@@ -53,9 +49,8 @@ class Count:
     @property
     def broken_promises(self) -> list[str]:
         """Say what should not have happened, if anything."""
-        lost = self.missing if self.missing_messages > self.may_be_missing else 0
         faults = {
-            "events were believed to be delivered, but not logged": lost,
+            "events were believed to be delivered, but not logged": self.missing,
             "events were logged more than once without a reason": self.wrongly_doubled,
             "events were answered so that Segment discards them": self.dropped,
             "events were not delivered at the end": self.never_delivered,
@@ -71,7 +66,6 @@ def count_events(
     site: Site,
     *,
     is_deduplicated: bool,
-    may_lose: int,
     strikes: int,
     revivals: int,
     queued: int,
@@ -89,7 +83,7 @@ def count_events(
         and (is_deduplicated or number not in sender.timed_out)
     }
     cut_short = [unit for unit in journal.units if unit.ended is None]
-    missing = sender.believed_delivered.keys() - units.keys()
+    missing = sender.believed_delivered - units.keys()
     requests = sender.answers.total()
     return Count(
         strikes=strikes,
@@ -101,8 +95,6 @@ def count_events(
         believed_delivered=len(sender.believed_delivered),
         logged=len(units),
         missing=len(missing),
-        missing_messages=len({sender.believed_delivered[number] for number in missing}),
-        may_be_missing=may_lose,
         in_flight=len({number for unit in cut_short for number in unit.logged}),
         doubled=len(doubled - wrongly_doubled),
         wrongly_doubled=len(wrongly_doubled),

@@ -36,8 +36,6 @@ class Drill:
     length: float = 1
     #: Whether it is worth its time where there is little of it.
     quick: bool = False
-    #: Whether each strike can make the broker's client lose a message.
-    loses_messages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,6 @@ def run_drill(
         journal,
         site,
         is_deduplicated=drill.site.deduplication,
-        may_lose=strikes if drill.loses_messages else 0,
         strikes=strikes,
         revivals=supervision.revivals,
         queued=queued,

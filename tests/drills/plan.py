@@ -10,9 +10,6 @@ from .site import SiteOptions
 
 _TRACKER_FAILURES = 0.01
 
-# The drills on Redis as the broker lose messages because Celery's client of Redis takes a message
-# off the queue before it writes down that it has it.
-
 _INLINE = SiteOptions()
 _RABBITMQ = SiteOptions(broker=RabbitMQ)
 _REDIS = SiteOptions(broker=Redis)
@@ -137,7 +134,6 @@ DRILLS = (
         (strikes.kill_worker, strikes.kill_worker, strikes.restart_worker),
         pause=0.7,
         length=2,
-        loses_messages=True,
     ),
     Drill(
         "redis-broker",
@@ -145,6 +141,5 @@ DRILLS = (
         _REDIS,
         (strikes.stop_broker, strikes.kill_broker),
         quick=True,
-        loses_messages=True,
     ),
 )

@@ -28,18 +28,9 @@ def describe_environment() -> str:
 def describe_celery(counts: Mapping[str, Count]) -> str:
     """Say what was Celery's doing and not the bridge's, or nothing."""
     revivals = sum(count.revivals for count in counts.values())
-    lost = sum(count.missing_messages for count in counts.values() if count.may_be_missing)
-    sentences = []
-    if lost:
-        sentences.append(
-            f"What is missing was in {lost:,} messages that Celery's client of Redis had taken off "
-            "the queue, and not yet written down that it has them."
-        )
-    if revivals:
-        sentences.append(
-            f"Workers gave up {revivals:,} times as they lost their broker, and were restarted."
-        )
-    return " ".join(sentences)
+    if not revivals:
+        return ""
+    return f"Workers gave up {revivals:,} times as they lost their broker, and were restarted."
 
 
 def counts_table(counts: Mapping[str, Count]) -> str:

@@ -75,9 +75,8 @@ class Sender:
         self._unsettled: Counter[int] = Counter()
         #: How many requests were answered how; those that were not answered count as 0.
         self.answers: Counter[int] = Counter()
-        #: Events that were answered 2xx, which is all that Segment looks at, with the number of the
-        #: request that was.
-        self.believed_delivered: dict[int, int] = {}
+        #: Events that were answered 2xx, which is all that Segment looks at.
+        self.believed_delivered: set[int] = set()
         #: Events that were answered so that Segment would discard them.
         self.dropped: set[int] = set()
         #: Events in a request that the sender gave up waiting for.
@@ -134,9 +133,8 @@ class Sender:
             status = self._deliver([task.number for task in tasks])
             with self._changed:
                 self.answers[status] += 1
-                request = self.answers.total()
                 for task in tasks:
-                    self._settle(task, status, request)
+                    self._settle(task, status)
                 self._changed.notify_all()
 
     def _take(self) -> Sequence[_Task]:
@@ -171,7 +169,7 @@ class Sender:
         finally:
             connection.close()
 
-    def _settle(self, task: _Task, status: int, request: int) -> None:
+    def _settle(self, task: _Task, status: int) -> None:
         now = time.monotonic()
         if _is_to_be_retried(status):
             # The exponent is limited, for no float is as large as what a patient sender comes to.
@@ -186,7 +184,7 @@ class Sender:
         if not 200 <= status < 300:
             self.dropped.add(task.number)
             return
-        self.believed_delivered[task.number] = request
+        self.believed_delivered.add(task.number)
         if self._traffic.repeats and random.random() < 0.03:
             self._add(now + random.uniform(0, _LONGEST_BACKOFF_SECONDS), task.number)
 

@@ -14,7 +14,7 @@ import pytest
 from tests.demo.server import SECRET
 from tests.drills.site import Site, SiteOptions, run_site
 from tests.factories import make_event, make_properties
-from tests.servers import RabbitMQ, Redis, find_children, send_signal
+from tests.servers import RabbitMQ, Redis, exchange, find_children, send_signal
 
 pytestmark = pytest.mark.services
 
@@ -26,6 +26,13 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """A site in queue mode, with a web server and a worker."""
     options = SiteOptions(broker=request.param)
     with run_site(options, lease_seconds=2, visibility_seconds=5) as site:
+        yield site
+
+
+@pytest.fixture
+def site_on_redis() -> Iterator[Site]:
+    """A site in queue mode whose broker is Redis."""
+    with run_site(SiteOptions(broker=Redis), lease_seconds=2, visibility_seconds=2) as site:
         yield site
 
 
@@ -105,6 +112,29 @@ def test_a_worker_that_is_killed_has_its_chunk_recorded_by_another(site: Site) -
     while len({event["data"]["number"] for event in logged}) < 1000:
         assert time.monotonic() < deadline
         logged = find_logged(site, "killed")
+
+
+def test_a_chunk_that_a_killed_worker_had_only_just_taken_is_recorded(site_on_redis: Site) -> None:
+    site = site_on_redis
+    assert site.worker is not None
+    assert site.broker is not None
+    site.worker.kill()
+    assert deliver(site, make_events("taken", 150)) == 200
+    # What a worker's client does, before it notes that it has the message.
+    assert exchange(site.broker.port, b"RPOP celery\r\n").startswith(b"$")
+    site.worker.start()
+    logged = wait_for_logged(site, "taken", 150)
+    assert sorted(event["data"]["number"] for event in logged) == list(range(150))
+
+
+def test_nothing_is_left_in_redis_of_what_is_done(site_on_redis: Site) -> None:
+    site = site_on_redis
+    assert deliver(site, make_events("done", 150)) == 200
+    wait_for_logged(site, "done", 150)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while site.count_queued_messages():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_while_the_broker_is_away_deliveries_are_sent_back(site: Site) -> None:
