@@ -113,14 +113,16 @@ def _with_copies(transport: Any) -> Any:  # pragma: no cover - needs Redis: test
             properties = message["properties"]
             name = _name_copy(properties["correlation_id"])
             route = properties["delivery_info"]
-            copy = dumps([message, route["exchange"], route["routing_key"]])
+            text = dumps(message)
+            # As the client writes it, but a message is large, and encoded already.
+            copy = f"[{text}, {dumps(route['exchange'])}, {dumps(route['routing_key'])}]"
             # The client puts back what was taken longer than one visibility timeout ago.
             date = time.time() + (COPY_VISIBILITY_TIMEOUTS - 1) * self.visibility_timeout
             priority = self._get_message_priority(message, reverse=False)
             with self.conn_or_acquire() as client, client.pipeline(transaction=True) as pipeline:
                 pipeline.zadd(self.unacked_index_key, {name: date})
                 pipeline.hset(self.unacked_key, name, copy)
-                pipeline.lpush(self._q_for_pri(queue, priority), dumps(message))
+                pipeline.lpush(self._q_for_pri(queue, priority), text)
                 pipeline.execute()
 
         def delete_copy(self, task_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import path
 from pytest_django import Settings
 
 import segmentio_bridge
@@ -20,6 +24,7 @@ from segmentio_bridge.emission import emit
 from segmentio_bridge.outcomes import Outcome, Reason, Status
 from segmentio_bridge.quarantine import intake
 from segmentio_bridge.quarantine.models import QuarantinedEvent
+from segmentio_bridge.segmentio import EventValidationError, track_segmentio_event
 from segmentio_bridge.signals import events_processed
 from tests.accounts.models import TextUser, UUIDUser
 from tests.factories import make_event, make_event_of_website, make_properties, without
@@ -272,6 +277,36 @@ def test_outside_of_a_transaction() -> None:
     assert rows() == [row]
 
 
+def let_fail(request: HttpRequest) -> HttpResponse:
+    """Record an event as a view of the site's own does that knows no better."""
+    track_segmentio_event(request)
+    return HttpResponse()
+
+
+def answer(request: HttpRequest) -> HttpResponse:
+    """Record an event as the platform's view does: what is wrong with it is not the sender's."""
+    with suppress(EventValidationError):
+        track_segmentio_event(request)
+    return HttpResponse()
+
+
+urlpatterns = [path("let-fail", let_fail), path("answer", answer)]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("view", "status", "copies"), [("let-fail", 500, 0), ("answer", 200, 1)])
+def test_in_a_transaction_of_the_site_s_own_view_a_copy_stays_if_the_event_is_not_to_come_again(
+    view: str, status: int, copies: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ROOT_URLCONF = __name__
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    response = Client(raise_request_exception=False).post(
+        f"/{view}", json.dumps(make_event(userId="404")), "application/json"
+    )
+    assert response.status_code == status
+    assert len(rows()) == copies
+
+
 def test_a_wrong_setting_is_named(settings: Settings, app_log: Log) -> None:
     settings.TRACKING_SEGMENTIO_QUARANTINE_MAX_ROWS = 0
     assert deliver("no event") == 200
@@ -325,10 +360,10 @@ def test_an_event_as_deep_as_can_be_parsed() -> None:
 
 def test_the_bridge_knows_nothing_of_the_quarantine() -> None:
     package = Path(segmentio_bridge.__file__).parent
-    for path in package.rglob("*.py"):
-        if "quarantine" not in path.relative_to(package).parts:
-            assert "quarantine import" not in path.read_text()
-            assert "from .quarantine" not in path.read_text()
+    for module in package.rglob("*.py"):
+        if "quarantine" not in module.relative_to(package).parts:
+            assert "quarantine import" not in module.read_text()
+            assert "from .quarantine" not in module.read_text()
     assert apps.get_app_config("segmentio_bridge_quarantine").verbose_name
 
 
