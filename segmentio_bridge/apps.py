@@ -1,4 +1,7 @@
-"""The app as Django sees it."""
+"""The app as Django sees it, and the plugin as Open edX does.
+
+Open edX imports this module before there are settings: what needs them is imported in `ready`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,11 @@ from django.apps import AppConfig
 
 
 class SegmentioBridgeConfig(AppConfig):
-    """Registers the system checks, and the metrics if prometheus_client is installed."""
+    """Registers the system checks, and the metrics if prometheus_client is installed.
+
+    `plugin_app` is read by Open edX alone:
+    https://github.com/openedx/edx-django-utils/tree/master/edx_django_utils/plugins
+    """
 
     name = "segmentio_bridge"
     verbose_name = "Segment bridge"
@@ -35,6 +42,7 @@ class SegmentioBridgeConfig(AppConfig):
     }
 
     def ready(self) -> None:
+        """Register and connect; Django calls this when all models are there."""
         from . import checks  # noqa: F401 - registers the checks, which import the user model
 
         if find_spec("prometheus_client"):

@@ -2,7 +2,7 @@
 
 The key is looked at first of all, before the body is read; the signature as soon as the body is
 there, before it is parsed. Everything in a request is hostile until then. Raises
-AuthenticationFailed, which tells the sender nothing.
+AuthenticationFailed, which tells the sender nothing, and ImproperlyConfigured for a wrong setting.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .exceptions import AuthenticationFailed
 def authenticate(request: HttpRequest) -> None:
     """Let a request pass that carries TRACKING_SEGMENTIO_WEBHOOK_SECRET, if that is configured.
 
-    Either as the query parameter `key`, once, or as `Authorization: Bearer <secret>`. While secrets
-    rotate, any of the list will do. Without it a request passes only if its signature will be
-    verified.
+    Either as the query parameter `key`, once, as for the platform's view, or, by RFC 6750, as
+    `Authorization: Bearer <secret>`. While secrets rotate, any of the list will do; an empty one
+    never does. Without it a request passes only if its signature will be verified. Reads no body.
 
-    Raises AuthenticationFailed.
+    Raises AuthenticationFailed, and ImproperlyConfigured for a wrong setting.
     """
     secrets = conf.WEBHOOK_SECRET.get()
     if secrets:
@@ -37,10 +37,11 @@ def authenticate(request: HttpRequest) -> None:
 def verify_signature(request: HttpRequest, signable: Iterable[bytes]) -> None:
     """Let a request pass that is signed with TRACKING_SEGMENTIO_SIGNATURE_SECRET, if that is set.
 
-    `X-Signature` is the hexadecimal HMAC-SHA1 of one of the `signable` byte strings, with one of
-    the secrets: https://segment.com/docs/connections/destinations/catalog/actions-webhook/.
+    `X-Signature` is the HMAC-SHA1 of one of the `signable` byte strings with one of the secrets, in
+    lower-case hexadecimal digits; `signable` is not read if no secret is set. As documented in
+    https://segment.com/docs/connections/destinations/catalog/actions-webhook/.
 
-    Raises AuthenticationFailed.
+    Raises AuthenticationFailed, and ImproperlyConfigured for a wrong setting.
     """
     secrets = conf.SIGNATURE_SECRET.get()
     if not secrets:

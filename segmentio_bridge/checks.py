@@ -1,5 +1,10 @@
 """System checks: what an operator should know before the first event arrives, or gets lost.
 
+Run by Django, which documents them: https://docs.djangoproject.com/en/stable/topics/checks/. They
+trust the site's settings. A wrong value of the app's own is E001, and the other checks that need it
+pass. Another setting that is wrong, such as a cache's backend that cannot be imported or a pattern
+that is none, raises what Python and Django raise for it.
+
 Ids are interface: once released, an id does not change its meaning.
 """
 
@@ -68,7 +73,10 @@ def check_settings(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> li
 
 @register
 def check_credentials(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E002: no credential. W002: a short secret. W005: a signature without a key."""
+    """E002: no credential. W002: a short secret. W005: a signature without a key.
+
+    A secret is short if it has fewer than 16 characters.
+    """
     try:
         keys = conf.WEBHOOK_SECRET.get()
         signature_secrets = conf.SIGNATURE_SECRET.get()
@@ -112,7 +120,11 @@ def check_credentials(app_configs: Iterable[AppConfig] | None, **kwargs: Any) ->
 
 @register
 def check_tracker(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E003: there is no tracker. W003: a logger backend drops events of an ordinary size."""
+    """E003: there is no tracker. W003: a logger backend drops events of an ordinary size.
+
+    Mobile events have 1,500 characters and more. W003 is for a `max_event_size` of 1,024
+    characters, event-tracking's default, or less; None is no limit.
+    """
     tracker = find_tracker()
     if tracker is None:
         return [
@@ -142,7 +154,11 @@ def check_tracker(app_configs: Iterable[AppConfig] | None, **kwargs: Any) -> lis
 def check_ignored_urls(
     app_configs: Iterable[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """W004: the platform's middleware would write the secret to the tracking log."""
+    """W004: the platform's middleware would write the secret to the tracking log.
+
+    Patterns are matched as it matches them, from the beginning of the path:
+    https://github.com/openedx/edx-platform/blob/master/common/djangoapps/track/middleware.py
+    """
     if not any(_TRACK_MIDDLEWARE.fullmatch(path) for path in settings.MIDDLEWARE):
         return []
     try:
@@ -175,7 +191,12 @@ def check_ignored_urls(
 def check_deduplication(
     app_configs: Iterable[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """W006: the processes of the site do not see each other's claims."""
+    """W006: the processes of the site do not see each other's claims, or can claim an event twice.
+
+    Django's dummy cache keeps nothing, its local-memory cache is each process's own, and its
+    file-based cache looks for a key and then sets it, between which another process can do the
+    same: https://docs.djangoproject.com/en/stable/topics/cache/#local-memory-caching
+    """
     try:
         alias = conf.CACHE.get()
         if not conf.DEDUPLICATION_SECONDS.get():

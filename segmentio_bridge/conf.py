@@ -1,7 +1,11 @@
 """The settings: name, type, default and check of each, in one table.
 
 Values are read from Django's settings at every use and checked each time, so that an override is
-seen at once and a wrong value can never be half obeyed. Nothing is read at import.
+seen at once and a wrong value can never be half obeyed. Nothing is read at import. They are the
+operator's, and trusted if they pass their check; raises ImproperlyConfigured if they do not.
+
+Secrets come as their UTF-8 bytes, types and disallowed names in lower case, and the way of delivery
+as the dotted path of the function that takes it.
 """
 
 from __future__ import annotations
@@ -19,12 +23,14 @@ T_co = TypeVar("T_co", covariant=True)
 
 _ABSENT = object()
 
+#: What the names of all settings begin with.
 PREFIX = "TRACKING_SEGMENTIO_"
 
 # A century: so long ago there is always a date.
 _MAX_DAYS = 36_500
 
-#: Segment's mobile libraries, by the name they send in `context.library.name`.
+#: Segment's mobile libraries, by the name they send in `context.library.name`:
+#: https://segment.com/docs/connections/spec/common/#context.
 MOBILE_LIBRARIES = (
     "analytics-android",
     "analytics-ios",
@@ -48,7 +54,8 @@ DELIVERIES = {
 class Setting(Generic[T_co]):
     """One setting; `parse` turns a site's value into the form the code works with.
 
-    `parse` raises TypeError or ValueError for a value that is not what `expects` says.
+    `default` is what a site would write, too. `expects` ends the sentence that begins with the name
+    and "must be". `parse` raises TypeError or ValueError for a value that is not what it says.
     """
 
     name: str
@@ -63,6 +70,9 @@ class Setting(Generic[T_co]):
 
     def get(self) -> T_co:
         """Return the parsed value of the setting as it is now.
+
+        Django's settings have to be loaded, as they are once `django.setup()` has been called:
+        before that each setting has its default.
 
         Raises ImproperlyConfigured, which names the setting and never shows its value.
         """
@@ -280,6 +290,7 @@ QUARANTINE_MAX_ROWS = Setting(
     _positive_integer,
 )
 
+#: All of them, in the order of the README's table.
 SETTINGS: tuple[Setting[object], ...] = (
     WEBHOOK_SECRET,
     SIGNATURE_SECRET,

@@ -1,7 +1,10 @@
-"""The tracking context of an event; pure, and a new dictionary each time.
+"""The tracking context of an event; pure but for a warning, and a new dictionary each time.
 
-Key for key what the platform's own view builds. The values are those of the raw event, not copies:
-event-tracking copies an event before anything can change it.
+Key for key what the platform's own view builds:
+https://github.com/openedx/edx-platform/blob/master/common/djangoapps/track/views/segmentio.py. The
+values are those of the raw event, not copies: nothing here uses them any more once event-tracking
+has them. They may be anything that JSON can say, where validation has not looked; that raises
+nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ def build_context(event: Event, user: User, protected_keys: Collection[str]) -> 
 
     What `properties.context` says overrides what is derived from the event's `context`, except for
     `protected_keys`, which count as if the client had not sent them.
+
+    `timestamp` and `received_at` are aware, in UTC; all the rest is JSON. `org_id` is there if the
+    final `course_id` is valid: one that is not is logged, and stays as it is.
     """
     client = event.client
     properties = event.properties

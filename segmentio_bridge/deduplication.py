@@ -3,8 +3,8 @@
 An event is claimed before it is emitted, for a short time; committed once it is, for
 TRACKING_SEGMENTIO_DEDUPLICATION_SECONDS; and released if it is not. So of two deliveries of the
 same event at the same time one emits it, and a process that is killed blocks its events for no more
-than `LEASE_SECONDS`. Never raises: without its cache the bridge emits what may be a duplicate, with
-a warning, rather than to lose what may be none.
+than `LEASE_SECONDS`. Once there are claims nothing is raised: without its cache the bridge emits
+what may be a duplicate, with a warning, rather than to lose what may be none.
 
 The only operation of Django's caches that tells one of two claimants apart is `add`, for a single
 key. Redis takes the claims of a whole delivery in one round trip; other caches one for each event.
@@ -47,7 +47,13 @@ _CLIENTS = frozenset(
 
 
 def identify(message_id: str | None, raw: bytes) -> str:
-    """Return the identity of an event: by its `messageId`, else by the bytes it came in."""
+    """Return the identity of an event: by its `messageId`, else by the bytes it came in.
+
+    Segment gives each event a `messageId` (https://segment.com/docs/connections/spec/common/), and
+    keeps it when it delivers the event again. The identity is a key for a cache, of at most 85
+    ASCII characters, whatever came. Memcached takes no more than 250:
+    https://docs.djangoproject.com/en/stable/topics/cache/#cache-key-warnings.
+    """
     if message_id is None:
         return f"segmentio_bridge.raw.{sha256(raw).hexdigest()}"
     # Hashed too: a message id can be longer than a cache's keys, and hold any character.
@@ -58,8 +64,12 @@ def identify(message_id: str | None, raw: bytes) -> str:
 class Claims:
     """The claims of one delivery, as a context manager that settles them at the end of the block.
 
-    `refusals` says which events are not to be emitted, and why. Unless they are wanted there are no
-    claims, as on a site that has deduplication turned off.
+    `refusals` says which events are not to be emitted, by their identities, and why: `duplicate` or
+    `in_progress`. Unless they are wanted there are no claims, as on a site that has deduplication
+    turned off.
+
+    Raises, when it is made, ImproperlyConfigured for a wrong setting and whatever a cache's backend
+    raises that cannot be made; nothing afterwards.
     """
 
     def __init__(self, *, is_wanted: bool = True) -> None:
@@ -82,7 +92,10 @@ class Claims:
         return self._cache is not None
 
     def claim(self, identities: Collection[str]) -> None:
-        """Claim events before they are emitted; `refusals` has those that are not to be had."""
+        """Claim events before they are emitted; `refusals` has those that are not to be had.
+
+        To be called once, with all events of the delivery.
+        """
         self._try(lambda cache: self._claim(cache, set(identities)))
 
     def note_emission(self, identity: str) -> None:
@@ -93,7 +106,11 @@ class Claims:
         self._emitted.append(identity)
 
     def prolong(self) -> None:
-        """Hold on to the claims for longer, if it is time to; to be called before each emission."""
+        """Hold on to the claims for longer, if it is time to; to be called before each emission.
+
+        It is time after a third of `LEASE_SECONDS`. After more than all of them, what has not been
+        emitted is claimed anew.
+        """
         if self._cache is not None and self._age() > LEASE_SECONDS / 3:
             self._try(self._renew)
 

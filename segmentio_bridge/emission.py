@@ -1,7 +1,8 @@
 """The hand-over to event-tracking: the only import of its tracker.
 
 A returned `emit` means handed over, not stored: event-tracking logs and swallows what its
-processors and backends raise.
+processors and backends raise (https://github.com/openedx/event-tracking). What is handed over is
+what validation let through. Only `emit` raises: whatever the tracker does.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ def resolve_context() -> dict[str, Any]:
 
 
 def tracker_context(context: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """Add `context` to what is emitted within the block; an event's own context overrides it."""
+    """Add `context` to what is emitted within the block; an event's own context overrides it.
+
+    In this thread only, and not without a tracker.
+    """
     tracker = find_tracker()
     return tracker.context(REQUEST_CONTEXT_NAME, context) if tracker else nullcontext()
 

@@ -1,4 +1,4 @@
-"""What one step of the way hands to the next."""
+"""What one step of the way hands to the next; values, which nothing here looks at."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 class Event(NamedTuple):
     """A raw event that passed validation, but for its user.
 
-    `client` is the raw event's `context`, `user_id` its `userId` as it came.
+    `source` is what TRACKING_SEGMENTIO_SOURCE_MAP calls its library. `client` is the raw event's
+    `context`, `properties` its `properties` and `user_id` its `userId`, as they came; `message_id`
+    is None if it has none. `timestamp` and `received_at` are aware, in UTC.
     """
 
     message_id: str | None
@@ -23,7 +25,10 @@ class Event(NamedTuple):
 
 
 class User(NamedTuple):
-    """What the tracking context tells of a user; an `id` that is no integer is a string."""
+    """What the tracking context tells of a user; an `id` that is no integer is a string.
+
+    `username` is the value of the user model's USERNAME_FIELD.
+    """
 
     id: int | str
     username: str

@@ -1,10 +1,14 @@
-"""What can be raised on the way: refusals of a whole delivery, and the facade's old exception."""
+"""What can be raised on the way: refusals of a whole delivery, and the facade's old exception.
+
+Their texts quote nothing that came over the wire. A wrong setting raises Django's
+ImproperlyConfigured instead.
+"""
 
 from __future__ import annotations
 
 
 class DeliveryRefused(Exception):
-    """A delivery is not taken; `status_code` is the answer to the sender."""
+    """A delivery is not taken; each kind's `status_code` is the HTTP status of the answer."""
 
     status_code: int
 

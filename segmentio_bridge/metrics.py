@@ -22,15 +22,19 @@ logger = logging.getLogger(__name__)
 #: What the endpoint answers to a POST.
 STATUS_CODES = (200, 400, 401, 413, 415, 503)
 
-#: Segment's batches have up to 4,000 events.
+#: In events. Segment's batches have up to 4,000:
+#: https://segment.com/docs/connections/destinations/catalog/actions-webhook/#batch-size-limits.
 EVENT_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 4_000)
 
-#: Segment waits for an answer for 5 seconds, or for 10, depending on the destination.
+#: In seconds. Segment waits for an answer for 5, or for 10, depending on the destination.
 SECOND_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
     """All metrics, as one collector: a registry takes all of them or none.
+
+    It is the registry that calls `describe` and `collect`, as
+    https://prometheus.github.io/client_python/collector/custom/ has it.
 
     Each has a label, without which its series would exist at once: prometheus_client would open
     its files in every management command, and raise an error where their directory is missing.
@@ -93,7 +97,7 @@ class Metrics:
     def count_delivery(
         self, status_code: int, seconds: float, events: int | None, **kwargs: object
     ) -> None:
-        """Receive `delivery_answered`."""
+        """Receive `delivery_answered`; a delivery that was refused as a whole has no `events`."""
         answers = self._answers.get(status_code)
         if answers is None:
             answers = self._start_answers(status_code)

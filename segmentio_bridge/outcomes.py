@@ -31,6 +31,7 @@ class Reason(enum.StrEnum):
     description: str
 
     def __new__(cls, code: str, status: Status, description: str) -> Reason:
+        """Return the member that is its code, with what else there is to say about it."""
         reason = str.__new__(cls, code)
         reason._value_ = code
         reason.status = status
@@ -126,7 +127,8 @@ class Reason(enum.StrEnum):
 class Outcome(NamedTuple):
     """What became of one raw event; `reason` is None exactly if the event was emitted.
 
-    `source` is the event's source as TRACKING_SEGMENTIO_SOURCE_MAP names it, if it names one.
+    `message_id` is the raw event's, of any length and content, or None. `source` is the event's
+    source as TRACKING_SEGMENTIO_SOURCE_MAP names it, None or empty if it names none.
     """
 
     reason: Reason | None

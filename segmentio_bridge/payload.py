@@ -1,6 +1,7 @@
 """From the bytes of a body to raw events.
 
-The bytes come from an authenticated sender, and are trusted in nothing else. Raises MalformedBody.
+The bytes come from an authenticated sender, or were kept from one, and are trusted in nothing else.
+How many there may be is for those to say who read them. Raises MalformedBody.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ class Payload:
     """The raw events of one delivery, in their order; each may be anything that JSON can say.
 
     A batch is parsed each time it is iterated over, a piece at a time: what is done with an event
-    finds it in the processor's cache, and the text of a whole batch never exists. Iterating raises
-    MalformedBody where the body turns out to be no JSON.
+    finds it in the processor's cache, and no text of a whole batch need exist. A piece ends with
+    the event that makes it 64 KiB or more; where events do not begin alike, with the batch.
+    Iterating raises MalformedBody where the body turns out to be no JSON.
     """
 
     __slots__ = ("_body", "_start", "single")
@@ -36,7 +38,7 @@ class Payload:
         return _read_batch(self._body, self._start, _decode)
 
     def slices(self) -> Iterator[bytes]:
-        """Yield the bytes that each raw event has in the body.
+        """Yield the bytes that each raw event has in the body, without white space around them.
 
         Parses the body once more. Raises MalformedBody where iterating would.
         """
@@ -48,7 +50,8 @@ class Payload:
 def parse_events(body: bytes) -> Payload:
     """Return the raw events of `body`: the elements of an array, or the one object.
 
-    Elements of an array can be anything that JSON can say; validation is for later.
+    Elements of an array can be anything that JSON can say; validation is for later. Of a name that
+    an object has twice, the last counts.
 
     Raises MalformedBody, here or while a batch is iterated over, if the body is not UTF-8, not
     strict JSON (RFC 8259, without numbers that no IEEE double can hold), too deeply nested to
@@ -67,7 +70,12 @@ def find_signable(body: bytes) -> Iterator[bytes]:
     """Yield what a sender may have signed: the whole body, and of a batch its first element.
 
     The element's bytes are those of the body, since parsing and encoding it again would give
-    others. Of what follows the first element nothing is parsed.
+    others. Of what follows the first element nothing is parsed, but a text of the whole batch is
+    made. Never raises: of what is no JSON, the body is all there is.
+
+    Segment documents the body
+    (https://segment.com/docs/connections/destinations/catalog/actions-webhook/); the sender in its
+    package @segment/actions-core signs the first element of a batch.
     """
     yield body
     batch = _START_OF_BATCH.match(body)

@@ -14,6 +14,10 @@
 
 The retry rule: if an event failed, and nobody keeps a copy of it, and sending the delivery again
 would double nothing, the sender is asked to. Otherwise the failure is logged and the event is gone.
+
+Raw events are trusted in nothing. Raises, before any event is emitted, MalformedBody where a batch
+turns out to be no JSON, ServiceUnavailable for the user query, and ImproperlyConfigured for a wrong
+setting; whatever else an event does is its outcome.
 """
 
 from __future__ import annotations
@@ -42,7 +46,10 @@ logger = logging.getLogger(__name__)
 
 
 class Result(NamedTuple):
-    """What became of a delivery: the outcomes so far, and how many events are left to a worker."""
+    """What became of a delivery: the outcomes so far, and how many events are left to a worker.
+
+    `should_be_retried` tells whether the sender is asked to send it again.
+    """
 
     outcomes: list[Outcome]
     should_be_retried: bool
@@ -98,9 +105,9 @@ def screen(payload: Payload) -> list[Event | Outcome]:
 def record(payload: Payload, *, deduplicate: bool = True, emit: bool = True) -> Recorded:
     """Validate and emit raw events.
 
-    Makes at most one user query, and none if no event survives validation. Not to `deduplicate` is
-    to leave the cache alone, as if no event had been recorded before. Not to `emit` is to do that,
-    and to return what would become of the events.
+    Makes at most one user query, as `find_users` has it, and none if no event survives validation.
+    Not to `deduplicate` is to leave the cache alone, as if no event had been recorded before. Not
+    to `emit` is to do that, and to return what would become of the events.
 
     Raises ServiceUnavailable if the database cannot answer, ImproperlyConfigured for a wrong
     setting, and MalformedBody; nothing is emitted then.
@@ -118,7 +125,8 @@ def record(payload: Payload, *, deduplicate: bool = True, emit: bool = True) -> 
 def keep(events: Iterable[tuple[Outcome, bytes]]) -> bool:
     """Offer those events that were rejected or failed to the receivers of `events_unrecorded`.
 
-    Events are given with their bytes. Returns whether a receiver keeps a copy of them.
+    Events are given with their bytes, and read only if somebody listens. Returns whether a receiver
+    keeps a copy of them. Raises nothing, but what reading `events` raises.
     """
     if not events_unrecorded.has_listeners():
         return False

@@ -91,13 +91,16 @@ class MobileVideoProcessor(_Processor):
 
     - `id`: the block's id within its course, as the website's player sends it and as
       edx-event-routing-backends builds the usage key from. Of an old `i4x://` key, the platform's
-      form of it for HTML. Left out if `module_id` names no block of a course.
+      form of it for HTML. Left out if `module_id` names no block of a course, or has more than 255
+      characters.
     - `currentTime`: `current_time`, in seconds.
     - `type`: `seek_type`, `skip` as `onSkipSeek` and `slide` as `onSlideSeek`.
 
-    Names and values are those that the platform's own processors give the tracking log, which is
-    the same with this processor as without; only that there a `module_id` that is a bare block id,
-    without its course, is dropped.
+    Names and values are those that the platform's own processors give the tracking log, but for
+    what these mend of old builds by `requested_skip_interval`:
+    https://github.com/openedx/edx-platform/blob/master/common/djangoapps/track/transformers.py. The
+    log is the same with this processor as without; only that there a `module_id` that is a bare
+    block id, without its course, is dropped.
     """
 
     def _prepare(self, event: dict[str, Any]) -> dict[str, Any]:

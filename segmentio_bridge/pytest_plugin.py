@@ -1,7 +1,8 @@
 """The plugin for pytest, which finds it by its entry point: fixtures for the tests of sites.
 
 Loaded by every run of pytest in an environment that has the app, for Django or not: nothing but
-pytest is imported until a test asks for a fixture. They need pytest-django, which sets Django up.
+pytest is imported until a test asks for a fixture. They need pytest-django, which sets Django up;
+without it they skip the test.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ def segmentio_deliver(request: pytest.FixtureRequest) -> Callable[..., HttpRespo
 
 @pytest.fixture
 def segmentio_emitted(request: pytest.FixtureRequest) -> Iterator[list[EmittedEvent]]:
-    """Collect the events that the app emits: `segmentio_bridge.testing.capture_emitted`."""
+    """Collect the events that the app emits: `segmentio_bridge.testing.capture_emitted`.
+
+    Raises ImproperlyConfigured if the site has no tracker.
+    """
     _require_django(request)
     from .testing import capture_emitted
 

@@ -1,4 +1,4 @@
-"""What may be written to a log about things that came over the wire."""
+"""What may be written to a log about things that came over the wire; they are not trusted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from types import TracebackType
 
 _MAX_CHARACTERS = 200
 
+#: What a logger takes as `exc_info`.
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
@@ -16,7 +17,8 @@ class WithheldError(Exception):
 def printable(value: object) -> str:
     """Return `value` in quotes, in printable ASCII and cut at 200 characters; `-` for None.
 
-    Control characters, quotes and line ends are escaped, so that no value can forge a log line.
+    Control characters, quotes and line ends are escaped, so that no value can forge a log line. It
+    is cut before that, and an escape has up to ten characters.
     """
     return "-" if value is None else ascii(str(value)[:_MAX_CHARACTERS])
 

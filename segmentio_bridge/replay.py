@@ -1,8 +1,12 @@
 """Segment's archives through the same pipeline: from files of JSON lines to outcomes, in batches.
 
-What the files hold is trusted in nothing, and memory does not grow with them, nor with a line. What
-has been recorded is noted in a checkpoint after each batch, so that a run that ends before its time
-can be gone on with. Raises ReplayError, whose words quote no event, and what the pipeline raises.
+The files are those of https://segment.com/docs/connections/storage/catalog/aws-s3/. What they hold
+is trusted in nothing, and memory does not grow with them, nor with a line. What has been recorded
+is noted in a checkpoint after each batch, so that a run that ends before its time can be gone on
+with.
+
+Raises ReplayError, whose words quote no event, and of what the pipeline raises ServiceUnavailable
+and ImproperlyConfigured.
 """
 
 from __future__ import annotations
@@ -36,7 +40,8 @@ from .timestamps import parse_iso8601_timestamp
 #: The path that stands for standard input.
 STANDARD_INPUT = "-"
 
-#: A longer line is broken. Segment takes no event of more than 32 KB.
+#: A longer line is broken. Segment takes no event of more than 32 KB:
+#: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/.
 MAX_LINE_BYTES = 1024 * 1024
 
 #: A batch ends with the line that exceeds this, whatever its number of lines.
@@ -65,7 +70,10 @@ class Flaw(enum.StrEnum):
 
 
 class Line(NamedTuple):
-    """A line of an archive; they count from 1."""
+    """A line of an archive; they count from 1.
+
+    `text` is what it has but for white space at its ends, at most MAX_LINE_BYTES.
+    """
 
     file: str
     number: int
@@ -73,7 +81,7 @@ class Line(NamedTuple):
 
 
 class BrokenLine(NamedTuple):
-    """A line that holds no raw event."""
+    """A line that holds no raw event; of what cannot be read, the first."""
 
     file: str
     number: int
@@ -124,7 +132,9 @@ class Batch:
     found: list[Line | BrokenLine] = field(default_factory=list)
     #: Of these lines, those with a raw event that is not left out.
     lines: list[Line] = field(default_factory=list)
+    #: Of what has been read, the lines with no raw event.
     broken: list[BrokenLine] = field(default_factory=list)
+    #: How many events are outside of the period.
     left_out: int = 0
     #: What became of each of `lines`.
     outcomes: list[Outcome] = field(default_factory=list)
@@ -196,7 +206,10 @@ class Archive:
     def read_batches(self, size: int, start: Place) -> Iterator[Batch]:
         """Yield the lines after `start`, in batches of `size`; the last has what is left, if any.
 
-        Raises ReplayError if `start` is no longer to be found.
+        A batch has fewer lines if they are more than MAX_BATCH_BYTES. Empty lines are passed over,
+        and what cannot be read of a file is a broken line.
+
+        Raises ReplayError if `start` is no longer to be found where it was.
         """
         batch = Batch(start, self._period)
         for file_number, file in self._find_files(start):
@@ -352,7 +365,7 @@ class Progress:
     place: Place = field(default_factory=Place)
     #: Lines by the code of their reason or flaw, LEFT_OUT, or Status.EMITTED.
     counts: Counter[str] = field(default_factory=Counter)
-    #: How much of the report belongs to that.
+    #: How much of the report belongs to that, in bytes.
     report_bytes: int = 0
 
     def add(self, batch: Batch) -> None:
@@ -367,7 +380,8 @@ class Progress:
 class Checkpoint:
     """The file that says how far a run has got; its content is always that of one moment.
 
-    `run` is what has to be the same for another run to go on there: words for it, and its value.
+    `run` is what has to be the same for another run to go on there: words for it, and its value,
+    which is one that JSON gives back as it was. The file is the operator's, and trusted.
     """
 
     def __init__(self, path: Path, run: Mapping[str, object]) -> None:
@@ -377,7 +391,8 @@ class Checkpoint:
     def load(self) -> Progress | None:
         """Return what was saved; None if there is no such file yet.
 
-        Raises ReplayError for a file that is no checkpoint, or belongs to a run of another kind.
+        Raises ReplayError for a file that is no checkpoint, belongs to a run of another kind, or
+        cannot be read.
         """
         try:
             content = self._path.read_bytes()
@@ -426,8 +441,8 @@ class Report:
     """A file with a JSON line for each line of an archive that was not emitted, and why not.
 
     Of an event it holds the `messageId`, cut at 200 characters, and nothing else. Whatever a file
-    of that name has after its first `size` bytes is gone. Raises ReplayError if it cannot be
-    written.
+    of that name has after its first `size` bytes is gone; from then on `size` is how many it has.
+    Raises ReplayError, here and in `add`, if it cannot be written.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -439,7 +454,7 @@ class Report:
             raise _failure(path, error) from None
 
     def add(self, batch: Batch) -> None:
-        """Add the lines of a batch that has been recorded."""
+        """Add the lines of a batch that has been recorded, and return when the disk has them."""
         rows = [
             {"file": line.file, "line": line.number, "reason": line.flaw} for line in batch.broken
         ]
@@ -485,7 +500,7 @@ def _flush_directory(directory: Path) -> None:
 class Options:
     """How a run records what it reads."""
 
-    #: How many lines share a user query.
+    #: How many lines share a user query; at least 1.
     batch_size: int = 1000
     #: Whether the site's deduplication applies, if it is on.
     deduplicate: bool = True
@@ -493,8 +508,8 @@ class Options:
     dry_run: bool = False
     #: Whether what is rejected or fails is offered for keeping.
     quarantine: bool = False
-    #: For how many seconds a database that does not answer is tried again, and so are events that
-    #: another process has claimed.
+    #: For how many seconds a database that does not answer is tried again, and so are, for a little
+    #: more than LEASE_SECONDS at the most, events that another process has claimed.
     patience: float = 300.0
 
 
@@ -518,7 +533,8 @@ def replay(
     an interruption would do harm, and left before more is read; within it, `wait` may raise.
 
     Raises ServiceUnavailable if the database stays away, ImproperlyConfigured for a wrong setting,
-    and ReplayError; the batch in hand is then still to be recorded.
+    ReplayError, and what `wait` raises; the batch in hand is then still to be recorded, or has been
+    and the checkpoint does not say so.
     """
     for batch in archive.read_batches(options.batch_size, progress.place):
         with hold():

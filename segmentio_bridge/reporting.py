@@ -1,6 +1,8 @@
 """What the operator sees of a delivery: log lines, monitoring attributes and the signal.
 
-Nothing here can change what became of an event, whatever a monitoring agent or a receiver does.
+Nothing here can change what became of an event, whatever a monitoring agent or a receiver does:
+nothing is raised. What is quoted of an event came over the wire; it is cut at 200 characters, and
+cannot forge a line.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The names that a site knows from `common.djangoapps.track.views.segmentio`.
 
-A facade: no logic lives here. The constants are the descriptions of the reasons they stand for.
+A facade: no logic lives here. The constants are the descriptions of the reasons they stand for. For
+the originals see
+https://github.com/openedx/edx-platform/blob/master/common/djangoapps/track/views/segmentio.py.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ __all__ = [
     "track_segmentio_event",
 ]
 
+#: Of no reason: a request without credentials is refused before there is an event.
 ERROR_UNAUTHORIZED = "The request does not carry the configured credentials."
 ERROR_MISSING_USER_ID = Reason.MISSING_USER_ID.description
 ERROR_USER_NOT_EXIST = Reason.USER_NOT_FOUND.description
@@ -47,9 +50,15 @@ ERROR_MISSING_RECEIVED_AT = Reason.MISSING_RECEIVED_AT.description
 def track_segmentio_event(request: HttpRequest) -> None:
     """Record the single event in the request's body, without checking any credential.
 
-    Returns for an event that was emitted or ignored. Raises EventValidationError, with the text of
-    the matching constant, for one that was rejected and for a body that is not one JSON object;
-    ServiceUnavailable if the event could not be recorded for a reason that is not its own.
+    Here and now, in queue mode too. Returns for an event that was emitted or ignored, or has been
+    recorded before.
+
+    Raises EventValidationError for an event that was rejected, with the reason's description for a
+    text, which is the matching constant where there is one, and for a body that is not one JSON
+    object; ServiceUnavailable if the event could not be recorded for a reason that is not its own;
+    ImproperlyConfigured for a wrong setting; and what `request.body` raises, such as
+    RequestDataTooBig, since Django's DATA_UPLOAD_MAX_MEMORY_SIZE does apply here:
+    https://docs.djangoproject.com/en/stable/ref/settings/#data-upload-max-memory-size.
     """
     try:
         payload = parse_events(request.body)

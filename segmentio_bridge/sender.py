@@ -1,7 +1,8 @@
 """Plays Segment: events, the requests that carry them, and what Segment makes of the answers.
 
 For trying a deployment; no delivery to this site passes here. The URL may lead to any server, whose
-answers are trusted in nothing. Raises Unsendable, whose words quote neither a secret nor an event.
+answers are trusted in nothing. Raises Unsendable, whose words quote neither a secret nor an event,
+and ImproperlyConfigured for a wrong setting of this site.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ def read_events(content: bytes) -> list[Any]:
     """Return the events of a JSON object, a JSON array, or JSON lines.
 
     That is, of JSON values one after the other; an array stands for its elements, which may be
-    anything. Raises Unsendable, with the line where there is one, for what is none of these.
+    anything. NaN and infinite numbers are read, though no JSON, for the site to refuse them.
+
+    Raises Unsendable, with the line where there is one, for what is none of these.
     """
     events: list[Any] = []
     try:
@@ -182,9 +185,13 @@ def send(
 ) -> Iterator[Answer]:
     """Deliver `events` as Segment does, and yield the answers as they come.
 
-    Each event goes by itself, as a JSON object; with a `batch_size`, in JSON arrays of at most so
-    many. Each delivery has a connection of its own, and `timeout` seconds for all of it except the
-    look-up of the host's name. Redirects are not followed.
+    Each event goes by itself, as a JSON object; with a `batch_size`, at least 1, in JSON arrays of
+    at most so many. Each delivery has a connection of its own. Redirects are not followed, and of
+    an answer's body no more than 1 MiB is read.
+
+    `timeout` seconds after it has begun, a delivery is given up before its next step. A step itself
+    can take longer: the look-up of the host's name, connecting to a host of several addresses, and
+    an answer that keeps coming bit by bit.
 
     Raises Unsendable; if that is for the URL or a credential, before anything is sent.
     """

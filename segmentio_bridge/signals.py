@@ -1,4 +1,4 @@
-"""The app's signals."""
+"""The app's signals; receivers run where they are sent: in the request, worker or command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from .redaction import withheld
 logger = logging.getLogger(__name__)
 
 #: Sent once for each delivery that was taken, with `outcomes`: the list of an `Outcome` for each of
-#: its raw events, in their order. A receiver that raises harms neither the delivery nor the others.
+#: its raw events, in their order. Those that are left to a worker are not in it: the worker sends
+#: it for them, after each attempt at a chunk. A replay and a release send it for each of their
+#: batches. A receiver that raises harms neither the delivery nor the others.
 events_processed = Signal()
 
 #: Sent with `events`: a list of an `UnrecordedEvent` for each event of a delivery that was rejected
@@ -21,8 +23,9 @@ events_processed = Signal()
 events_unrecorded = Signal()
 
 #: Sent after each request to the endpoint that used the right method, with the answer's
-#: `status_code`, `seconds`, the time that it took, and `events`, the number of raw events that the
-#: delivery holds, those left to a worker included, or None if it was refused as a whole.
+#: `status_code`, `seconds`, the time that it took, as a float, and `events`, the number of raw
+#: events that the delivery holds, those left to a worker included, or None if it was refused as a
+#: whole.
 delivery_answered = Signal()
 
 

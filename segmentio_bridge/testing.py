@@ -115,7 +115,8 @@ def make_properties(**overrides: Any) -> dict[str, Any]:
 def make_batch(size: int, **overrides: Any) -> list[dict[str, Any]]:
     """Return `size` raw events; `overrides` replace the top-level fields of each.
 
-    A list of any other raw events is a batch, too.
+    A list of any other raw events is a batch, too. Segment's have up to 4,000:
+    https://segment.com/docs/connections/destinations/catalog/actions-webhook/#batch-size-limits.
     """
     return [make_event(**copy.deepcopy(overrides)) for _ in range(size)]
 
@@ -123,8 +124,8 @@ def make_batch(size: int, **overrides: Any) -> list[dict[str, Any]]:
 def sign(body: bytes, secret: str) -> str:
     """Return the `X-Signature` that Segment sends with `body`.
 
-    The hexadecimal HMAC-SHA1 of the whole body of a single event, or of the first element of a
-    batch, as it stands in the body.
+    The HMAC-SHA1, in lower-case hexadecimal digits, of the whole body of a single event, or of the
+    first element of a batch, as it stands in the body. What is no JSON is signed as a whole.
     """
     *_, signed = find_signable(body)
     return hmac.digest(secret.encode(), signed, "sha1").hex()
@@ -139,8 +140,8 @@ def deliver(delivery: object, *, headers: Mapping[str, str] | None = None) -> Ht
     list of secrets the first one counts. `headers` go along, and take the place of those.
 
     Needs a database, and the settings of a test run, as Django's test client does. Raises
-    NoReverseMatch if the site's URLs do not include the endpoint, and ImproperlyConfigured if a
-    secret has a wrong value.
+    NoReverseMatch if the site's URLs do not include the endpoint, ImproperlyConfigured if a secret
+    has a wrong value, and TypeError for what cannot be encoded in JSON.
     """
     from django.test import Client
     from django.urls import get_script_prefix, reverse

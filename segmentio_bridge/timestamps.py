@@ -1,4 +1,7 @@
-"""Reading the moments that Segment writes; pure, and independent of the server's clock and zone."""
+"""Reading the moments that Segment writes; pure, and independent of the server's clock and zone.
+
+A text is trusted in nothing. Raises ValueError.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +40,11 @@ def parse_iso8601_timestamp(value: str) -> datetime:
     """Return the moment that `value` names, as an aware datetime in UTC.
 
     ISO 8601 with any offset and any number of fractional digits (beyond microseconds truncated),
-    and what else dateutil reads in up to 128 printable ASCII characters. Without an offset it is
-    UTC. What dateutil would have to guess is not read: a day or a century that is left out, and
-    time zones by other abbreviations than UTC's own. Its guesses depend on where and when the
-    server runs.
+    in which https://segment.com/docs/connections/spec/common/#timestamps has all that Segment
+    writes, and what else dateutil reads in up to 128 printable ASCII characters, as it does for the
+    platform's view. Without an offset it is UTC. What dateutil would have to guess is not read: a
+    day or a century that is left out, and time zones by other abbreviations than UTC's own. Its
+    guesses depend on where and when the server runs.
 
     Raises ValueError if `value` cannot be read, or is a moment that does not exist in UTC.
     """

@@ -1,7 +1,8 @@
 """From user ids to users: the only user query.
 
 User ids come from the wire. `primary_key_parser` lets none through that a database would choke on,
-so that one hostile id cannot spoil the query of a whole delivery.
+so that one hostile id cannot spoil the query of a whole delivery. Raises ValueError for those,
+and django.db.Error if the database cannot answer.
 """
 
 from __future__ import annotations
@@ -29,8 +30,14 @@ _UUID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-
 def primary_key_parser() -> Callable[[object], Hashable]:
     """Return a function from a raw `userId` to a primary key of the site's user model.
 
-    The function accepts an integer, or a string that is a valid primary key, and raises ValueError
-    for everything else. It makes no query.
+    The function accepts a string that is a valid primary key, and an integer where that is one, and
+    raises ValueError for everything else; what else a site's own kind of key raises, it raises too.
+    It makes no query.
+
+    An integer in a string has ASCII digits and at most 40 characters, and any is within the range
+    of its field: https://docs.djangoproject.com/en/stable/ref/models/fields/#integerfield. A UUID
+    has 32 hexadecimal digits, with the usual dashes or none. Any other key is what its field
+    accepts, without NUL and lone surrogates, which not every database can hold.
     """
     field = _primary_key_field()
     kind = field.get_internal_type()

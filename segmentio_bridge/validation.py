@@ -1,7 +1,7 @@
 """From a raw event to an event, or to the reason why not.
 
 Pure: no database, no clock, and no settings but the rules that it is given. A raw event may be
-anything that JSON can say, and is never changed.
+anything that JSON can say, and is never changed. Nothing is raised: what is wrong has a reason.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ MAX_DEPTH = 100
 
 #: Old Android builds send this label without a name for what is a screen of the forum.
 FORUM_THREAD_LABEL = "Forum: View Thread"
+#: The name that the event has then, as in the platform's view.
 FORUM_THREAD_NAME = "edx.bi.app.navigation.screen"
 
 
@@ -29,7 +30,8 @@ _CONTAINERS = frozenset({dict, list})
 class Rules(NamedTuple):
     """The site's settings that decide about an event.
 
-    `allowed_types` and `disallowed_names` are lower-cased.
+    `allowed_types` and `disallowed_names` are lower-cased. A library is unknown that `source_map`
+    has no name for, or an empty one.
     """
 
     source_map: Mapping[str, str | None]
@@ -38,7 +40,10 @@ class Rules(NamedTuple):
 
 
 def find_message_id(raw: object) -> str | None:
-    """Return the event's `messageId` if it is a string that is not empty."""
+    """Return the event's `messageId` if it is a string that is not empty.
+
+    Segment's have up to 100 characters; this may have any number, and any content.
+    """
     message_id = raw.get("messageId") if isinstance(raw, dict) else None
     return message_id if message_id and isinstance(message_id, str) else None
 
@@ -46,6 +51,8 @@ def find_message_id(raw: object) -> str | None:
 def validate(raw: object, rules: Rules) -> Event | Reason:
     """Return the event that `raw` holds, or the first reason why it holds none.
 
+    The order is that of `Reason`. The rules are those of the platform's view, but for what the
+    README says is different.
     What is of no interest to the bridge, most events of a shared source, ends at the first few
     lookups; an event is only walked through once its source and type are known to be wanted.
     """

@@ -3,7 +3,10 @@
 What Segment makes of an answer decides what it should be: it takes 2xx for delivered, comes again
 for up to four hours after 503, and forgets the events for good after any 4xx. So a fault of the
 event is answered 200 (sending it again would change nothing), a fault of the site 503, and 4xx goes
-only to those who hold no secret or do not speak the protocol.
+only to those who hold no secret or do not speak the protocol:
+https://segment.com/docs/connections/destinations/#retries.
+
+A request is trusted in nothing, and nothing is raised.
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ def segmentio_event(request: HttpRequest) -> HttpResponse:
     """Take one delivery from Segment.
 
     200 if it was taken, whatever became of its events; 405, 401, 415, 413 or 400 if the request is
-    refused; 503 if it should be sent again. Never raises.
+    refused; 503 if it should be sent again. Of a body no more than one byte above
+    TRACKING_SEGMENTIO_MAX_BODY_BYTES is read, and nothing if the key is wrong. Never raises.
     """
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])

@@ -3,7 +3,8 @@
 The platform hands its settings module to `plugin_settings` of one of these modules at a time:
 `common` after its own defaults, then `production` after the site's YAML, or `test` in its own test
 suite. What a deployment patches comes later still. So nothing here may override what it finds, and
-nothing may read Django's settings, which do not exist yet.
+nothing may read Django's settings, which do not exist yet. The machinery is described in
+https://github.com/openedx/edx-django-utils/tree/master/edx_django_utils/plugins.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ NO_CREDENTIAL = Provisional("segmentio_bridge.E002")
 def ignore_endpoint(settings: Any) -> None:
     """Keep the platform's TrackMiddleware from logging deliveries, and with them `?key=`.
 
-    Makes a new list, because Studio's settings may share the old one.
+    Makes a new list, because Studio's settings may share the old one. What the patterns are for:
+    https://github.com/openedx/edx-platform/blob/master/common/djangoapps/track/middleware.py
     """
     patterns = getattr(settings, "TRACKING_IGNORE_URL_PATTERNS", None) or ()
     if ENDPOINT_PATTERN not in patterns:

@@ -1,7 +1,7 @@
 """The quarantine in Django's admin: to look at, to release and to discard.
 
 Everything that is shown came over the wire. It reaches a page by way of templates and `format_html`
-only, which escape it.
+only, which escape it. A database that does not answer is Django's to report, as on any other page.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class QuarantinedEventAdmin(_ModelAdmin):
 
     @admin.action(permissions=["change"], description="Release the selected events")
     def release(self, request: HttpRequest, queryset: QuerySet[QuarantinedEvent]) -> None:
-        """Release events, and tell what became of them."""
+        """Release events, at most MAX_RELEASED_AT_ONCE of them, and tell what became of them."""
         try:
             released = release(queryset, MAX_RELEASED_AT_ONCE)
         except ImproperlyConfigured as error:
@@ -207,7 +207,7 @@ class QuarantinedEventAdmin(_ModelAdmin):
 
     @admin.display(description="payload")
     def content(self, event: QuarantinedEvent) -> SafeString:
-        """Return the payload, laid out if it is JSON."""
+        """Return the payload, laid out if it is JSON; no more than its first MAX_CHARACTERS."""
         is_json = event.reason != Reason.MALFORMED_BODY
         return _show_layout((lay_out if is_json else show)(event.payload))
 

@@ -87,5 +87,8 @@ _ADVICE_ON_UNKNOWN = "Release the event: this version gives it a reason that it 
 
 
 def advise(reason: Reason | None) -> str:
-    """Return what to do, in a few sentences; None is a reason that this version does not know."""
+    """Return what to do, in a few sentences; None is a reason that this version does not know.
+
+    Raises KeyError for `duplicate`, for which nothing is in the quarantine.
+    """
     return _ADVICE_ON_UNKNOWN if reason is None else _ADVICE[reason]

@@ -14,6 +14,7 @@ class QuarantineConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        """Connect; Django calls this when all models are there."""
         from ..signals import events_unrecorded
         from .intake import keep
 

@@ -1,7 +1,8 @@
 """The events of the last days by reason, as a picture and as a table.
 
 Everything is counted and placed here; the template writes it down. Days are those of UTC, so that
-the database needs no time zones of its own, which MySQL's usually lacks.
+the database needs no time zones of its own, which MySQL's usually lacks. Raises django.db.Error if
+the database does not answer.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from django.utils import timezone
 
 from .models import QuarantinedEvent
 
+#: How many days it shows, today among them.
 DAYS = 30
 
 #: How many reasons have a colour of their own; the others are one.
@@ -32,7 +34,7 @@ _COLOUR_OF_OTHER = "#808080"
 
 
 class Bar(NamedTuple):
-    """A part of a day's column, in the units of the picture."""
+    """A part of a day's column, in the units of the picture; at `x` and `y` is its upper left."""
 
     x: int
     y: int
@@ -43,7 +45,7 @@ class Bar(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A number or a day beside an axis."""
+    """A number or a day beside an axis; `position` is along that."""
 
     position: int
     label: str
@@ -67,7 +69,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """What the template writes down; all positions are whole units of the picture."""
+    """What the template writes down; all positions are whole units of the picture.
+
+    `rows` are the days that have events. `days` and `counts` stand along the axes. The columns lie
+    between `left` and `right`, on `bottom`.
+    """
 
     total: int
     series: Sequence[Series]
@@ -85,7 +91,7 @@ class Chart:
 
 
 def draw_chart(events: QuerySet[QuarantinedEvent]) -> Chart:
-    """Return the chart of those events that are no older than `DAYS` days; makes one query."""
+    """Return the chart of those events that came in the last `DAYS` days; makes one query."""
     today = timezone.now().astimezone(UTC).date()
     days = [today - timedelta(days=age) for age in reversed(range(DAYS))]
     counts = _count(events, days[0])

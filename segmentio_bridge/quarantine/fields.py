@@ -3,9 +3,10 @@
 What comes over the wire can hold what a database refuses: MySQL's utf8mb3 tables, which many sites
 still have, take no emoji, PostgreSQL takes no NUL, and none takes bytes that are no UTF-8. A column
 that refuses one event would refuse its whole delivery. So everything but printable ASCII is stored
-as `%xx` for each byte of its UTF-8, and so is the percent sign; `urllib.parse.unquote_to_bytes`, or
-the like in any language, gives the bytes back. Python code never sees that form, but for lookups of
-a part of a text, such as `contains`, which have to be given `encode(part)`.
+as `%xx` for each byte of its UTF-8 (RFC 3986, section 2.1), and so is the percent sign;
+`urllib.parse.unquote_to_bytes`, or the like in any language, gives the bytes back. Python code
+never sees that form, but for lookups of a part of a text, such as `contains`, which have to be
+given `encode(part)`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ else:
 
 
 def encode(text: str) -> str:
-    """Return the ASCII form of `text`, which may stand for any bytes by way of surrogateescape."""
+    """Return the ASCII form of `text`, which may stand for any bytes by way of surrogateescape.
+
+    It has up to three characters for each byte. Raises UnicodeEncodeError for a surrogate that
+    stands for no byte.
+    """
     stored = _NOT_STORED_AS_IT_IS.sub(_escape, text.encode("utf-8", "surrogateescape"))
     return stored.decode("ascii")
 
@@ -39,8 +44,9 @@ def decode(stored: str) -> str:
 
 
 def clean(text: str, max_length: int) -> str:
-    """Return `text` so that it can be shown everywhere, and takes `max_length` ASCII characters.
+    """Return `text` so that it can be shown everywhere, in at most `max_length` ASCII characters.
 
+    That is the length that `encode` gives it, which a column has room for.
     Control characters and lone surrogates become U+FFFD; what is too long is cut.
     """
     text = text[:max_length]

@@ -62,7 +62,7 @@ def identify_user(user_id: object) -> str:
     """Return the text by which the quarantine knows a raw `userId`; empty if it names nobody.
 
     What can be the primary key of a user has one text, however it is written: `"7"`, `7` and `"07"`
-    are the same, and so is a UUID with and without dashes.
+    are the same, and so is a UUID with and without dashes. It has at most MAX_ID_LENGTH characters.
     """
     if isinstance(user_id, bool) or not isinstance(user_id, str | int | float):
         return ""
@@ -75,12 +75,12 @@ def identify_user(user_id: object) -> str:
 
 
 def identify_message(message_id: str) -> str:
-    """Return the text by which the quarantine knows a `messageId`, which may be cut."""
+    """Return the text by which the quarantine knows a `messageId`, cut at MAX_ID_LENGTH."""
     return clean(message_id, MAX_ID_LENGTH)
 
 
 def find_value(raw: bytes) -> Any:
-    """Return what the JSON of a raw event says; None if it cannot be parsed here."""
+    """Return what the JSON of a raw event says; None if that is null, or cannot be parsed here."""
     try:
         # As an element: parse_events would take an array for a batch.
         (value,) = parse_events(b"[%b]" % raw)
@@ -92,7 +92,7 @@ def find_value(raw: bytes) -> Any:
 def describe(reason: Reason | None, raw: object) -> str:
     """Return what the raw event has where the reason finds fault with it; empty if nothing.
 
-    At most `_MAX_DETAIL_CHARACTERS`, and a few for the field's name.
+    As JSON, cut at `_MAX_DETAIL_CHARACTERS`, after the field's name.
     """
     path = _AT_FAULT.get(reason) if reason else None
     if path is None:

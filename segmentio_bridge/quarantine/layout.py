@@ -1,11 +1,12 @@
-"""JSON laid out for people to read; pure."""
+"""JSON laid out for people to read; pure, for any text, and raises nothing."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-#: How much of a text is laid out. Segment takes no event of more than 32 KB.
+#: How many characters of a text are laid out. Segment takes no event of more than 32 KB:
+#: https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/.
 MAX_CHARACTERS = 50_000
 
 _MAX_LAID_OUT_CHARACTERS = 4 * MAX_CHARACTERS
@@ -25,7 +26,8 @@ def lay_out(json_text: str) -> Layout:
     """Return JSON with a line for each value, and nothing else changed.
 
     It is not parsed: numbers, escapes, names that occur twice and the order are those of the text,
-    and how deep it is nested does not matter.
+    and how deep it is nested does not matter. It ends after MAX_CHARACTERS, or once four times as
+    many have been made of them.
     """
     pieces: list[str] = []
     size = level = 0
@@ -53,14 +55,18 @@ def lay_out(json_text: str) -> Layout:
 
 
 def show(text: str) -> Layout:
-    """Return a text that may be anything as it is, but for what cannot be seen."""
+    """Return a text that may be anything as it is, but for what cannot be seen.
+
+    It ends after MAX_CHARACTERS.
+    """
     return Layout(make_visible(text[:MAX_CHARACTERS]), len(text) > MAX_CHARACTERS)
 
 
 def make_visible(text: str) -> str:
     """Return `text` with escapes in place of what cannot be seen, or changes how the rest is seen.
 
-    Such as control characters, lone surrogates, and what reverses the direction of writing.
+    Such as control characters, lone surrogates, and what reverses the direction of writing. An
+    escape has up to ten characters.
     """
     return "".join(
         character

@@ -24,7 +24,8 @@ REASONS = {
     reason.value: reason for reason in Reason if reason.status is not OutcomeStatus.DUPLICATE
 }
 
-#: As `fields.clean` counts it. MySQL's oldest row format has room for an id in an index.
+#: In characters, as `fields.clean` counts them. MySQL's oldest row format has room for an id in an
+#: index.
 MAX_ID_LENGTH = 150
 MAX_NAME_LENGTH = 255
 MAX_DETAIL_LENGTH = 500
@@ -37,7 +38,8 @@ class QuarantinedEvent(models.Model):
     the secret, which may have leaked, and the device that made the event may be anybody's. Whatever
     shows or uses a row has to treat it like a request's input.
 
-    Nothing but status, reason, detail and attempts changes after the row was made.
+    Nothing but status, reason, detail, attempts and the time of the last attempt changes after the
+    row was made.
 
     .. pii: The payload is what a learner's device sent: ids, usually an email address, an IP
         address and a location, and whatever the event tells. `manage.py segmentio_prune --user-id`
@@ -54,6 +56,7 @@ class QuarantinedEvent(models.Model):
     event_name = WireCharField("event", max_length=MAX_NAME_LENGTH, blank=True)
     # Without choices: a new reason needs no migration, and a row outlives its reason.
     reason = models.CharField("reason", max_length=50)
+    #: What the event has where the reason finds fault with it, or what is wrong with a body.
     detail = WireCharField("detail", max_length=MAX_DETAIL_LENGTH, blank=True)
     #: The JSON as it was received. Bytes that are no UTF-8, which only a body that is no JSON can
     #: have, are surrogates as Python's surrogateescape makes them.

@@ -1,7 +1,7 @@
 """What would become of stored events if they were released now; emits nothing.
 
 Whether an event has been recorded before is not looked up: that would take a claim, which a
-delivery of the same event could meet.
+delivery of the same event could meet. The events are trusted no more than when they came.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Preview(NamedTuple):
 def preview(row: QuarantinedEvent) -> Preview | Reason:
     """Return what would be emitted for an event, or the reason why it would not be.
 
-    Raises ServiceUnavailable if the database does not answer, and ImproperlyConfigured for a wrong
-    setting.
+    Raises ServiceUnavailable or django.db.Error if the database does not answer, and
+    ImproperlyConfigured for a wrong setting.
     """
     malformed: Preview | Reason = Reason.MALFORMED_BODY
     (result,) = redeliver([row], _preview, malformed)

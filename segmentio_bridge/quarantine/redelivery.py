@@ -1,4 +1,4 @@
-"""Stored events as the payload of a delivery once more."""
+"""Stored events as the payload of a delivery once more, and trusted no more than in the first."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def redeliver(
 ) -> list[T]:
     """Return what `take` makes of each event, given all of them in one payload.
 
-    `malformed` is the answer for what is no JSON, and is given to nothing: a body that was refused
-    was refused as a whole, and may be cut.
+    Where that cannot be parsed, each event is given in one of its own. `malformed` is the answer
+    for what is no JSON, and is given to nothing: a body that was refused was refused as a whole,
+    and may be cut.
 
-    Raises what `take` raises.
+    Raises what `take` raises, but for MalformedBody, which it has to raise before it does anything.
     """
     raws = [row.raw for row in rows if row.reason != Reason.MALFORMED_BODY]
     answers = iter(_redeliver(raws, take, malformed))

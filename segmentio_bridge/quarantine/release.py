@@ -1,8 +1,9 @@
 """Out of the quarantine: stored events through the pipeline once more, or discarded.
 
-What the admin and the commands do is done here. An event that is emitted and whose row cannot be
-updated afterwards, because the database fails at that very moment, stays pending and is emitted
-again when it is released again; deduplication, where it is on, knows it.
+What the admin and the commands do is done here. The events are trusted no more than when they came.
+An event that is emitted and whose row cannot be updated afterwards, because the database fails at
+that very moment, stays pending and is emitted again when it is released again; deduplication, where
+it is on, knows it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def release_in_batches(
 ) -> Iterator[Released]:
     """Do what `release` does, and yield what has become of the events so far after each batch.
 
-    Yields at least once.
+    Yields at least once; the counters are the same each time. What a batch has released stays so,
+    wherever the caller stops. Raises what `release` raises.
     """
     alias = router.db_for_write(QuarantinedEvent)
     chosen, left = choose(events, limit)
@@ -101,7 +103,12 @@ def release_in_batches(
 
 
 def choose(events: QuerySet[QuarantinedEvent], limit: int | None) -> tuple[list[int], int]:
-    """Return the primary keys of the oldest pending events, and how many more there are."""
+    """Return the primary keys of the oldest pending events, and how many more there are.
+
+    At most `limit`, or all of them for None.
+
+    Raises django.db.Error if the database does not answer.
+    """
     alias = router.db_for_write(QuarantinedEvent)
     pending = events.using(alias).filter(status=Status.PENDING).order_by("created_at", "pk")
     keys = list(pending.values_list("pk", flat=True))

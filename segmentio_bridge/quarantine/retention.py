@@ -1,4 +1,4 @@
-"""How long events are kept, and how many of them."""
+"""How long events are kept, and how many of them: as TRACKING_SEGMENTIO_QUARANTINE_* say."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def find_oldest_kept() -> datetime:
-    """Return the moment before which events have been kept for long enough."""
+    """Return the moment before which events have been kept for long enough.
+
+    Raises ImproperlyConfigured for a wrong setting.
+    """
     return timezone.now() - timedelta(days=conf.QUARANTINE_RETENTION_DAYS.get())
 
 
@@ -51,7 +54,10 @@ def prune(events: QuerySet[QuarantinedEvent], limit: int | None = None) -> Count
 
 
 def count(events: QuerySet[QuarantinedEvent]) -> Counter[str]:
-    """Return how many events `prune` would delete, by status."""
+    """Return how many events `prune` would delete, by status.
+
+    Raises django.db.Error if the database does not answer.
+    """
     alias = router.db_for_write(QuarantinedEvent)
     by_status = events.using(alias).order_by().values_list("status").annotate(Count("pk"))
     return Counter(dict(by_status))

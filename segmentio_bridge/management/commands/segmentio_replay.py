@@ -199,8 +199,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Replay, and report.
 
-        Raises CommandError for unusable options and for a run that broke off; and at the end, if
-        lines were broken or events failed.
+        Raises CommandError for unusable options and for a run that broke off, with the exit status
+        130 if it was interrupted; and at the end, if lines were broken or events failed.
         """
         _check(options)
         since, until = (_read_time(options, name) for name in ("since", "until"))

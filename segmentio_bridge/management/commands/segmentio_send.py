@@ -160,8 +160,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Send, and report.
 
-        Raises CommandError for unusable options, and after everything was sent if not every answer
-        was 2xx.
+        Raises CommandError for unusable options and a wrong setting; if it was interrupted, with
+        the exit status 130; and after everything was sent if not every answer was 2xx.
         """
         _check(options)
         answers: list[Answer] = []

@@ -15,9 +15,11 @@ class HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
 
 
 def moment(text: str) -> datetime:
-    """Return the moment that an option names: ISO 8601, a date being its midnight.
+    """Return the moment that an option names, in UTC: ISO 8601, a date being its midnight.
 
-    Without an offset it is in the site's time zone. Raises argparse.ArgumentTypeError.
+    Without an offset it is in the site's time zone.
+
+    Raises argparse.ArgumentTypeError if it is none.
     """
     try:
         value = datetime.fromisoformat(text)
@@ -30,7 +32,10 @@ def moment(text: str) -> datetime:
 
 
 def positive(text: str) -> int:
-    """Return the number that an option names. Raises argparse.ArgumentTypeError if it is none."""
+    """Return the number that an option names, from 1 to 999,999,999.
+
+    Raises argparse.ArgumentTypeError if it is none.
+    """
     if text.isdecimal() and text.isascii() and 0 < len(text) < 10 and int(text):
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")

@@ -88,7 +88,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Delete, and report.
 
-        Raises CommandError for options that contradict each other, and for a wrong setting.
+        Raises CommandError for options that contradict each other, and for a wrong setting;
+        django.db.Error if the database does not answer.
         """
         try:
             condition = _select(options)

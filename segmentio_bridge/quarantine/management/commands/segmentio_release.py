@@ -99,7 +99,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Release, and report.
 
-        Raises CommandError if an event stays pending, or the database or a setting is at fault.
+        Raises CommandError if an event stays pending, the database fails on the way, or a setting
+        is wrong; and if it was interrupted, with the exit status 130. Raises django.db.Error if the
+        database does not even list the events; a dry run raises that or ServiceUnavailable if it
+        fails later, too.
         """
         events = QuarantinedEvent.objects.filter(_select(options))
         try:
