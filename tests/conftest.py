@@ -15,6 +15,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from eventtracking.tracker import DEFAULT_TRACKER_NAME, TRACKERS, Tracker, register_tracker
 from hypothesis import HealthCheck, settings
 
+from segmentio_bridge import testing
+from segmentio_bridge.outcomes import Outcome
+from segmentio_bridge.signals import events_processed
+from tests import hostile
+
 pytest_plugins = ["pytester", "segmentio_bridge.pytest_plugin"]
 
 # How many inputs tests/test_fuzz.py tries for each property; HYPOTHESIS_PROFILE or the option
@@ -73,6 +78,11 @@ def registered(tracker: Tracker | None) -> Iterator[None]:
         register_tracker(before)
 
 
+def deliver(delivery: object) -> int:
+    """Post a delivery with the site's own credentials, and return the status of the answer."""
+    return testing.deliver(delivery).status_code
+
+
 def close_for_good(connection: BaseDatabaseWrapper) -> None:
     """Close the connection of a thread that ends, which Django keeps to a database in memory."""
     raw = connection.connection
@@ -101,3 +111,25 @@ def app_log() -> Iterator[list[logging.LogRecord]]:
 def learner(db: None) -> User:
     """The user with the primary key 1."""
     return User.objects.create(pk=1, username="ada")
+
+
+@pytest.fixture
+def outcomes() -> Iterator[list[Outcome]]:
+    """The outcomes that are reported during the test, in their order."""
+    received: list[Outcome] = []
+
+    def receive(outcomes: list[Outcome], **kwargs: object) -> None:
+        received.extend(outcomes)
+
+    events_processed.connect(receive)
+    yield received
+    events_processed.disconnect(receive)
+
+
+@pytest.fixture
+def endpoint(
+    learner: User, tracking_log: list[dict[str, Any]], app_log: list[logging.LogRecord]
+) -> Iterator[hostile.Endpoint]:
+    """The endpoint, for hostile input."""
+    with hostile.watch(tracking_log, app_log) as endpoint:
+        yield endpoint

@@ -15,15 +15,12 @@ from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import OperationalError, connection
-from django.test import Client
 from eventtracking.django.django_tracker import DjangoTracker
 from pytest_django import Settings
 
 from segmentio_bridge.deduplication import LEASE_SECONDS, identify
 from segmentio_bridge.outcomes import Outcome, Reason
-from segmentio_bridge.signals import events_processed
-from tests.conftest import close_for_good, registered
-from tests.demo.server import SECRET
+from tests.conftest import close_for_good, deliver, registered
 from tests.factories import make_event, make_event_of_website, without
 
 TrackingLog = list[dict[str, Any]]
@@ -74,28 +71,6 @@ def cache(settings: Settings) -> Iterator[RecordingCache]:
     cache.clear()
     yield cache
     cache.clear()
-
-
-@pytest.fixture
-def outcomes() -> Iterator[list[Outcome]]:
-    """The outcomes of all deliveries of the test, in their order."""
-    received: list[Outcome] = []
-
-    def receive(outcomes: list[Outcome], **kwargs: object) -> None:
-        received.extend(outcomes)
-
-    events_processed.connect(receive)
-    yield received
-    events_processed.disconnect(receive)
-
-
-def deliver(payload: object) -> int:
-    """Deliver what JSON can be made of, or bytes, and return the answer's status code."""
-    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    response = Client(headers={"authorization": f"Bearer {SECRET}"}).post(
-        "/segmentio/event", body, "application/json"
-    )
-    return response.status_code
 
 
 @pytest.mark.usefixtures("learner")

@@ -7,14 +7,9 @@ tries 3,000 of each, and `python -m tests.fuzz` goes on, led by the coverage of 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
 from datetime import UTC
-from typing import Any
 from urllib.parse import quote, unquote_plus
 
-import pytest
-from django.contrib.auth.models import User
 from django.core.exceptions import SuspiciousOperation
 from django.test import RequestFactory, override_settings
 from hypothesis import assume, given
@@ -27,15 +22,6 @@ from segmentio_bridge.timestamps import parse_iso8601_timestamp
 from tests import hostile
 from tests.demo.server import SECRET
 from tests.hostile import FIELDS, MOMENTS, VALUES, Endpoint, render_fields
-
-
-@pytest.fixture
-def endpoint(
-    learner: User, tracking_log: list[dict[str, Any]], app_log: list[logging.LogRecord]
-) -> Iterator[Endpoint]:
-    with hostile.watch(tracking_log, app_log) as endpoint:
-        yield endpoint
-
 
 # Any character, lone surrogates included: JSON can say them.
 characters = st.characters(codec=None, exclude_categories=())

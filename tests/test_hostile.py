@@ -71,14 +71,6 @@ READ_FIELDS = {
 }
 
 
-@pytest.fixture
-def endpoint(
-    learner: User, tracking_log: list[dict[str, Any]], app_log: list[logging.LogRecord]
-) -> Iterator[Endpoint]:
-    with hostile.watch(tracking_log, app_log) as endpoint:
-        yield endpoint
-
-
 # Fields and values -------------------------------------------------------------------------------
 
 

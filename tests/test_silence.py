@@ -28,7 +28,6 @@ from eventtracking.tracker import Tracker
 from pytest_django import Settings
 
 from segmentio_bridge.outcomes import Outcome, Reason, Status
-from segmentio_bridge.signals import events_processed
 from segmentio_bridge.testing import sign
 from segmentio_bridge.views import segmentio_event
 from tests.factories import make_event, without
@@ -253,24 +252,11 @@ def test_there_is_an_event_for_every_reason() -> None:
     assert set(REFUSED) == {reason for reason in of_events if reason.status in decided}
 
 
-@pytest.fixture
-def reasons() -> Iterator[list[Reason | None]]:
-    """The reasons of the outcomes during the test."""
-    reasons: list[Reason | None] = []
-
-    def keep_reasons(outcomes: list[Outcome], **kwargs: Any) -> None:
-        reasons.extend(outcome.reason for outcome in outcomes)
-
-    events_processed.connect(keep_reasons)
-    yield reasons
-    events_processed.disconnect(keep_reasons)
-
-
 @pytest.mark.parametrize("reason", REFUSED)
 def test_not_emitted(
     witness: Witness,
     private_learner: User,
-    reasons: list[Reason | None],
+    outcomes: list[Outcome],
     settings: Settings,
     reason: Reason,
 ) -> None:
@@ -278,7 +264,7 @@ def test_not_emitted(
     raw = REFUSED[reason]
     assert deliver(witness, [raw, raw]) == 200
     assert deliver(witness, raw if isinstance(raw, dict) else [raw]) == 200
-    assert reasons == [reason] * 3
+    assert [outcome.reason for outcome in outcomes] == [reason] * 3
     assert len(witness.logged) == (3 if reason.status is Status.REJECTED else 0)
 
 
@@ -298,7 +284,7 @@ class Quoter:
 def test_failed_emission(
     witness: Witness,
     private_learner: User,
-    reasons: list[Reason | None],
+    outcomes: list[Outcome],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tracker = Tracker()
@@ -306,7 +292,7 @@ def test_failed_emission(
     monkeypatch.setitem(tracking.TRACKERS, tracking.DEFAULT_TRACKER_NAME, tracker)
     assert deliver(witness, make_private_event()) == 503
     assert deliver(witness, [make_private_event(), make_private_event()]) == 503
-    assert reasons == [Reason.EMISSION_FAILED] * 3
+    assert [outcome.reason for outcome in outcomes] == [Reason.EMISSION_FAILED] * 3
     assert len([line for line in witness.logged if "RuntimeError" in line]) == 3
 
 

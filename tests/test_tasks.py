@@ -17,7 +17,6 @@ from celery import Celery, current_app
 from celery.exceptions import Reject
 from django.core.cache import cache
 from django.db import OperationalError, connection
-from django.test import Client
 from eventtracking.django.django_tracker import DjangoTracker
 from eventtracking.tracker import get_tracker
 from kombu import Connection
@@ -25,10 +24,9 @@ from pytest_django import Settings
 
 from segmentio_bridge.deduplication import identify
 from segmentio_bridge.outcomes import Outcome, Reason, UnrecordedEvent
-from segmentio_bridge.signals import events_processed, events_unrecorded
+from segmentio_bridge.signals import events_unrecorded
 from segmentio_bridge.tasks import CHUNK_SIZE, MAX_RETRIES, record_events
-from tests.conftest import registered
-from tests.demo.server import SECRET
+from tests.conftest import deliver, registered
 from tests.factories import make_event, make_event_of_website, make_properties
 
 BROKER = "memory://"
@@ -50,19 +48,6 @@ def app(settings: Settings) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def outcomes() -> Iterator[list[Outcome]]:
-    """The outcomes that are reported during the test."""
-    received: list[Outcome] = []
-
-    def receive(outcomes: list[Outcome], **kwargs: object) -> None:
-        received.extend(outcomes)
-
-    events_processed.connect(receive)
-    yield received
-    events_processed.disconnect(receive)
-
-
-@pytest.fixture
 def kept() -> Iterator[list[UnrecordedEvent]]:
     """What was not recorded and is offered for keeping, by which it is kept."""
     events: list[UnrecordedEvent] = []
@@ -74,15 +59,6 @@ def kept() -> Iterator[list[UnrecordedEvent]]:
     events_unrecorded.connect(keep)
     yield events
     events_unrecorded.disconnect(keep)
-
-
-def deliver(payload: object) -> int:
-    """Deliver what JSON can be made of, or bytes, and return the answer's status code."""
-    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    response = Client(headers={"authorization": f"Bearer {SECRET}"}).post(
-        "/segmentio/event", body, "application/json"
-    )
-    return response.status_code
 
 
 def take_messages() -> list[Message]:

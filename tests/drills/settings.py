@@ -67,20 +67,6 @@ if _broker_url:
         else {}
     )
 
-EVENT_TRACKING_BACKENDS = {
-    "tracking_logs": {
-        "ENGINE": "eventtracking.backends.routing.RoutingBackend",
-        "OPTIONS": {
-            "backends": {
-                "logger": {
-                    "ENGINE": "eventtracking.backends.logger.LoggerBackend",
-                    "OPTIONS": {"name": "tracking", "max_event_size": None},
-                }
-            }
-        },
-    }
-}
-
 # All processes of the site append to the same two files. A line goes out in one write, which Linux
 # puts at the end of the file as a whole.
 LOGGING = {

@@ -16,11 +16,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.db import connection
-from django.test import Client
 from pytest_django import Settings
 from redis.connection import Connection
 
 from segmentio_bridge.deduplication import identify
+from tests.conftest import deliver
 from tests.demo.server import SECRET, TIMEOUT_SECONDS
 from tests.drills.journal import read_journal
 from tests.drills.site import Site, SiteOptions, run_site
@@ -91,13 +91,6 @@ def server(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Serve
         settings.TRACKING_SEGMENTIO_DEDUPLICATION_SECONDS = 3600
         sent.clear()
         yield server
-
-
-def deliver(payload: object) -> int:
-    response = Client(headers={"authorization": f"Bearer {SECRET}"}).post(
-        "/segmentio/event", json.dumps(payload), "application/json"
-    )
-    return response.status_code
 
 
 @pytest.mark.usefixtures("learner", "server")
