@@ -87,8 +87,8 @@ def check_credentials(app_configs: Iterable[AppConfig] | None, **kwargs: Any) ->
         messages.append(
             Error(
                 "No credential is configured: every delivery is answered 401.",
-                hint=f"Set {conf.WEBHOOK_SECRET.name} to a long random string, and add the same "
-                "string to the URL in Segment, as ?key=….",
+                hint=f"Set {conf.WEBHOOK_SECRET.name} to a long random string, and have "
+                "Segment send it, in the header Authorization: Bearer ….",
                 id="segmentio_bridge.E002",
             )
         )

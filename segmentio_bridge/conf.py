@@ -71,14 +71,14 @@ class Setting(Generic[T_co]):
     def get(self) -> T_co:
         """Return the parsed value of the setting as it is now.
 
-        Django's settings have to be loaded, as they are once `django.setup()` has been called:
-        before that each setting has its default.
-
         Raises ImproperlyConfigured, which names the setting and never shows its value.
         """
         # By way of `settings` itself it takes microseconds to find that a setting is absent, which
         # most are in most sites: an error is raised and caught for each.
         value = getattr(settings._wrapped, self.name, _ABSENT)  # type: ignore[misc]  # unknown to the plugin
+        if value is _ABSENT and not settings.configured:
+            # Nobody has asked for a setting yet, which is when they are read.
+            value = getattr(settings, self.name, _ABSENT)
         if value is _ABSENT:
             return self.parsed_default
         try:

@@ -26,8 +26,8 @@ __all__ = [
 #: The name of the tracker's context that an event's own context is entered under.
 CONTEXT_NAME = "edx.segmentio"
 
-#: The name of the context that takes the place of a request's in a worker.
-REQUEST_CONTEXT_NAME = "segmentio_bridge.request"
+# The name of the context that takes the place of a request's in a worker.
+_REQUEST_CONTEXT_NAME = "segmentio_bridge.request"
 
 _first_use = threading.Lock()
 
@@ -58,7 +58,7 @@ def tracker_context(context: Mapping[str, Any]) -> AbstractContextManager[None]:
     In this thread only, and not without a tracker.
     """
     tracker = find_tracker()
-    return tracker.context(REQUEST_CONTEXT_NAME, context) if tracker else nullcontext()
+    return tracker.context(_REQUEST_CONTEXT_NAME, context) if tracker else nullcontext()
 
 
 class _HandedOver(dict[str, Any]):

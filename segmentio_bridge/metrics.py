@@ -14,13 +14,14 @@ from functools import cache
 
 from prometheus_client import REGISTRY, Counter, Histogram, Metric
 
+from .exceptions import DeliveryRefused
 from .outcomes import Outcome, Reason, Status
 from .signals import delivery_answered, events_processed
 
 logger = logging.getLogger(__name__)
 
 #: What the endpoint answers to a POST.
-STATUS_CODES = (200, 400, 401, 413, 415, 503)
+STATUS_CODES = (200, *sorted({kind.status_code for kind in DeliveryRefused.__subclasses__()}))
 
 #: In events. Segment's batches have up to 4,000:
 #: https://segment.com/docs/connections/destinations/catalog/actions-webhook/#batch-size-limits.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from math import isinf
 from typing import Any, NoReturn
@@ -81,12 +82,33 @@ def find_signable(body: bytes) -> Iterator[bytes]:
     batch = _START_OF_BATCH.match(body)
     if batch is None:
         return
-    try:
-        text = body[batch.end() :].decode()
-        _, end = _DECODER.raw_decode(text)
-    except (ValueError, RecursionError):
-        return
-    yield text[:end].encode()
+    first = _find_first(body, batch.end())
+    if first is not None:
+        yield first
+
+
+def _find_first(body: bytes, start: int) -> bytes | None:
+    """Return the bytes of the value at `start`, if there is one.
+
+    No more of a batch is decoded than a few times the length of that value: a stranger's can have
+    the size that is allowed.
+    """
+    size = _PIECE_BYTES
+    while True:
+        is_all = start + size >= len(body)
+        try:
+            text = _UTF_8().decode(body[start : start + size], final=is_all)
+            _, end = _DECODER.raw_decode(text)
+        except ValueError:
+            if is_all:
+                return None
+        except RecursionError:
+            return None
+        else:
+            # What ends where the piece does may go on behind it, as a number can.
+            if is_all or end < len(text):
+                return text[:end].encode()
+        size *= 8
 
 
 def _read_batch(body: bytes, start: int, read: Callable[[bytes], list[Any]]) -> Iterator[Any]:
@@ -158,6 +180,7 @@ def _finite_integer(digits: str) -> int:
 
 
 _PIECE_BYTES = 64 * 1024
+_UTF_8 = getincrementaldecoder("utf-8")
 
 # What JSON allows around values, and nothing that only Python takes for white space.
 _WHITE_SPACE = b" \t\n\r"

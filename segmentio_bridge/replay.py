@@ -16,6 +16,7 @@ import gzip
 import io
 import json
 import os
+import stat
 import sys
 import time
 import zlib
@@ -217,21 +218,21 @@ class Archive:
             for item in self._read_file(file, read_already):
                 batch.add(item)
                 is_last = isinstance(item, BrokenLine) and item.flaw is Flaw.UNREADABLE
-                batch.place = Place(file_number, _locate(file), item.number, is_last)
+                batch.place = Place(file_number, locate(file), item.number, is_last)
                 if batch.is_full(size):
                     yield batch
                     batch = Batch(batch.place, self._period)
-            batch.place = Place(file_number, _locate(file), is_end_of_file=True)
+            batch.place = Place(file_number, locate(file), is_end_of_file=True)
         yield batch
 
     def _find_files(self, start: Place) -> Iterator[tuple[int, str]]:
         """Yield the files that have not been read to their end, with their numbers."""
         number = 0
         for number, file in enumerate(find_files(self._paths), 1):
-            if number == start.file_number and _locate(file) != start.file:
+            if number == start.file_number and locate(file) != start.file:
                 raise ReplayError(
                     f"{show(start.file)} was file number {number}, which is now "
-                    f"{show(_locate(file))}: files have come or gone before it."
+                    f"{show(locate(file))}: files have come or gone before it."
                 )
             if number < start.file_number or (number == start.file_number and start.is_end_of_file):
                 self._bytes_of_files += _find_size(file) or 0
@@ -289,7 +290,7 @@ def _walk(directory: str) -> Iterator[str]:
             yield from _walk(path)
 
 
-def _locate(file: str) -> str:
+def locate(file: str) -> str:
     """Return a path that stays the same wherever it is looked at from."""
     return file if file == STANDARD_INPUT else os.path.abspath(file)
 
@@ -353,9 +354,13 @@ def _read_lines(stream: io.BufferedIOBase) -> Iterator[bytes | None]:
 
 def _find_size(file: str) -> int | None:
     """Return a file's size in bytes; None for what is no file, or not there."""
-    if file == STANDARD_INPUT or not os.path.isfile(file):
+    if file == STANDARD_INPUT:
         return None
-    return os.path.getsize(file)
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 @dataclass

@@ -12,10 +12,11 @@ import json
 import os
 import socket
 import ssl
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -189,9 +190,8 @@ def send(
     at most so many. Each delivery has a connection of its own. Redirects are not followed, and of
     an answer's body no more than 1 MiB is read.
 
-    `timeout` seconds after it has begun, a delivery is given up before its next step. A step itself
-    can take longer: the look-up of the host's name, connecting to a host of several addresses, and
-    an answer that keeps coming bit by bit.
+    `timeout` seconds after it has begun, a delivery is given up. Only the look-up of the host's
+    name, and connecting to a host of several addresses, can take longer.
 
     Raises Unsendable; if that is for the URL or a credential, before anything is sent.
     """
@@ -256,15 +256,13 @@ class _Endpoint:
             connection.connect()
             # Kept, since an answer that ends the connection takes it away.
             wire: socket.socket = connection.sock
-            wire.settimeout(_time_left(deadline))
-            # A server need not read a delivery that it refuses; what it answered is there.
-            with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-                connection.request("POST", self._target, body, headers)
-            wire.settimeout(_time_left(deadline))
-            with connection.getresponse() as response:
-                wire.settimeout(_time_left(deadline))
-                response.read(_MAX_BYTES_READ)
-                return response.status, response.getheader("Location")
+            with _cut_at(deadline, wire):
+                # A server need not read a delivery that it refuses; what it answered is there.
+                with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+                    connection.request("POST", self._target, body, headers)
+                with connection.getresponse() as response:
+                    response.read(_MAX_BYTES_READ)
+                    return response.status, response.getheader("Location")
 
     def _make_connection(self) -> http.client.HTTPConnection:
         if self._tls is None:
@@ -358,11 +356,32 @@ def _find_place(url: str, location: str | None) -> str | None:
     return printable(f"{parts.scheme}://{server}{parts.path}")
 
 
-def _time_left(deadline: float) -> float:
-    left = deadline - time.perf_counter()
-    if left <= 0:
+@contextmanager
+def _cut_at(deadline: float, wire: socket.socket) -> Iterator[None]:
+    """End the connection at the deadline, and raise TimeoutError.
+
+    The time limit of a socket would not do: it begins anew with each byte that comes.
+    """
+    is_late = threading.Event()
+
+    def cut() -> None:
+        is_late.set()
+        with suppress(OSError):
+            # That of a TLS connection would say goodbye first.
+            socket.socket.shutdown(wire, socket.SHUT_RDWR)
+
+    timer = threading.Timer(deadline - time.perf_counter(), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException):
+        if not is_late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if is_late.is_set():
         raise TimeoutError
-    return left
 
 
 def _moment(moment: datetime) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import traceback
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -224,3 +228,17 @@ def test_a_value_that_is_changed_in_place_is_seen(settings: Settings) -> None:
     types.append("")
     with pytest.raises(ImproperlyConfigured, match="TRACKING_SEGMENTIO_ALLOWED_TYPES"):
         conf.ALLOWED_TYPES.get()
+
+
+def test_the_first_setting_that_is_asked_for_in_a_process_is_the_site_s(tmp_path: Path) -> None:
+    program = "from segmentio_bridge import conf; print(conf.MAX_BODY_BYTES.get())"
+    site = {"DJANGO_SETTINGS_MODULE": "small_site", "PYTHONPATH": os.pathsep.join(["", *sys.path])}
+    (tmp_path / "small_site.py").write_text("TRACKING_SEGMENTIO_MAX_BODY_BYTES = 7\n")
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, **site},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert printed.stdout == b"7\n"

@@ -80,6 +80,22 @@ def test_numbers_and_strings_are_kept_as_they_are() -> None:
             [b'[{"a":"\\ud800\xf0\x9f\x98\x80"},x', b'{"a":"\\ud800\xf0\x9f\x98\x80"}'],
         ),
         (b'["text", 1]', [b'["text", 1]', b'"text"']),
+        # Longer than what is decoded at once, in the middle of an emoji and of a number.
+        (
+            b'["%b%b", 1]' % (b"x" * 65_532, "🚀".encode() * 2),
+            [
+                b'["%b%b", 1]' % (b"x" * 65_532, "🚀".encode() * 2),
+                b'"%b%b"' % (b"x" * 65_532, "🚀".encode() * 2),
+            ],
+        ),
+        (
+            b"[%b12, 3]" % (b" " * 10 + b"1." + b"0" * 65_533),
+            [
+                b"[%b12, 3]" % (b" " * 10 + b"1." + b"0" * 65_533),
+                b"1." + b"0" * 65_533 + b"12",
+            ],
+        ),
+        (b"[[" + b" " * 70_000 + b"x", [b"[[" + b" " * 70_000 + b"x"]),
         (b"[NaN, 1]", [b"[NaN, 1]"]),
         (b'[{}, "\xff"]', [b'[{}, "\xff"]']),
         (b"[" * 100_000, [b"[" * 100_000]),

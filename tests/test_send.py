@@ -478,6 +478,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
         (pieces(OK, seconds=20), "No answer within 0.3 s"),
         (pieces(OK + b"Content-Length: 9\r\n\r\nmore", seconds=20), "No answer within 0.3 s"),
         (pieces(OK, b"A: 1\r\n", b"B: 2\r\n", b"\r\n", seconds=0.15), "No answer within 0.3 s"),
+        (pieces(OK, b"A: 1\r\n", b"\r\n", *[b"more"] * 9, seconds=0.1), "No answer within 0.3 s"),
+        (pieces(OK + b"A: ", *[b"1"] * 9, seconds=0.1), "No answer within 0.3 s"),
         (pieces(), "The connection was closed without an answer"),
         (pieces(b"SSH-2.0-OpenSSH\r\n"), "The answer is no HTTP, or not all of it"),
         (
@@ -485,7 +487,10 @@ OK = b"HTTP/1.1 200 OK\r\n"
             "The answer is no HTTP, or not all of it",
         ),
     ],
-    ids=["silent", "stuck in head", "stuck in body", "slow", "closed", "no HTTP", "broken off"],
+    ids=[
+        *("silent", "stuck in head", "stuck in body", "slow", "trickling", "trickling head"),
+        *("closed", "no HTTP", "broken off"),
+    ],
 )
 def test_answers_that_do_not_come(answer: Answer, words: str) -> None:
     with serving(answer) as server:

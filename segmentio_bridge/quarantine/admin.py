@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -194,7 +195,7 @@ class QuarantinedEventAdmin(_ModelAdmin):
             result = preview(event)
         except ImproperlyConfigured as error:
             return f"Nothing can be emitted: {error}"
-        except ServiceUnavailable:
+        except (DatabaseError, ServiceUnavailable):
             return "That cannot be told: the database does not answer."
         if isinstance(result, Reason):
             return f"Nothing. {result}: {result.description}"

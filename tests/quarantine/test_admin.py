@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import Any
 from xml.etree import ElementTree
 
@@ -262,11 +263,16 @@ class TestEvent:
         monkeypatch.setattr("segmentio_bridge.quarantine.preview.find_users", lambda keys: {})
         assert shown(detail(viewer, row), "forecast").startswith("Nothing. user_not_found")
 
+    @pytest.mark.parametrize("answered", [0, 1])
     def test_what_would_be_emitted_if_the_users_cannot_be_asked(
-        self, viewer: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+        self, viewer: Client, answered: int
     ) -> None:
         (row,) = quarantine(make_event(userId="2"))
-        with broken(lambda sql: User._meta.db_table in sql and " IN (%s)" in sql):
+        User.objects.create(pk=2, username="grace")
+        failures = chain([False] * answered, repeat(True))
+        with broken(
+            lambda sql: User._meta.db_table in sql and " IN (%s)" in sql and next(failures)
+        ):
             text = detail(viewer, row)
         assert shown(text, "forecast") == "That cannot be told: the database does not answer."
 

@@ -156,6 +156,19 @@ class TestRelease:
         assert (status, error) == (1, "The database did not answer; the log tells more.")
         assert "Not tried: 4." in output
 
+    @pytest.mark.parametrize("options", [[], ["--dry-run"]])
+    def test_the_database_does_not_even_answer(
+        self, mixed: list[QuarantinedEvent], options: list[str]
+    ) -> None:
+        with broken(lambda sql: sql.startswith("SELECT")):
+            status, _, error = run("segmentio_release", *options)
+        assert (status, error) == (1, "The database does not answer (OperationalError).")
+
+    def test_the_user_query_fails_in_a_dry_run(self, mixed: list[QuarantinedEvent]) -> None:
+        with broken(lambda sql: "auth_user" in sql):
+            status, _, error = run("segmentio_release", "--dry-run")
+        assert (status, error) == (1, "The database does not answer (ServiceUnavailable).")
+
     def test_interrupted(
         self, mixed: list[QuarantinedEvent], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -225,6 +238,12 @@ class TestPrune:
         assert len(rows()) == 4
         settings.TRACKING_SEGMENTIO_QUARANTINE_RETENTION_DAYS = 7
         assert table(run("segmentio_prune")[1])["all"] == 2
+
+    @pytest.mark.parametrize("options", [[], ["--dry-run"]])
+    def test_the_database_does_not_answer(self, options: list[str]) -> None:
+        with broken(lambda sql: True):
+            status, _, error = run("segmentio_prune", *options)
+        assert (status, error) == (1, "The database does not answer (OperationalError).")
 
     @pytest.mark.parametrize(
         ("options", "left"),

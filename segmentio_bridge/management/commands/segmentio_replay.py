@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -17,14 +16,10 @@ from types import FrameType
 from typing import Any, Self, TextIO
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import (
-    BaseCommand,
-    CommandError,
-    CommandParser,
-    DjangoHelpFormatter,
-)
+from django.core.management.base import CommandError, CommandParser
 
 from ... import conf
+from ...console import DescribedCommand, tabulate
 from ...exceptions import ServiceUnavailable
 from ...outcomes import Reason, Status
 from ...replay import (
@@ -41,6 +36,7 @@ from ...replay import (
     Progress,
     ReplayError,
     Report,
+    locate,
     replay,
     show,
 )
@@ -111,19 +107,11 @@ _FLAWS = {
 }
 
 
-class _HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Django's, which leaves the lines of the description and the examples as they are."""
-
-
-class Command(BaseCommand):
+class Command(DescribedCommand):
     """Reads the options, replays, shows how far it is, and reports counts by outcome and reason."""
 
     help = _DESCRIPTION
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return the parser, with help that keeps its lines."""
-        kwargs = {"epilog": _EPILOG, "formatter_class": _HelpFormatter, **kwargs}
-        return super().create_parser(prog_name, subcommand, **kwargs)
+    epilog = _EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -218,7 +206,9 @@ class Command(BaseCommand):
                 raise CommandError(str(error)) from None
             lines_before, started = progress.counts.total(), time.monotonic()
             problem, returncode = self._replay(options, archive, progress, checkpoint, report_file)
-        for row in _tabulate(progress.counts):
+        total = ("total", "", f"{progress.counts.total():,}")
+        rows = [*_list_counts(progress.counts), total]
+        for row in tabulate(("outcome", "reason", "lines"), rows):
             self.stdout.write(row)
         lines, seconds = progress.counts.total() - lines_before, time.monotonic() - started
         self.stdout.write(_describe_rate(lines, seconds))
@@ -359,9 +349,7 @@ def _find_checkpoint(
     if not options["resume"]:
         return None
     run = {
-        "PATHs": [
-            path if path == STANDARD_INPUT else os.path.abspath(path) for path in options["paths"]
-        ],
+        "PATHs": [locate(path) for path in options["paths"]],
         "--since": since and since.isoformat(),
         "--until": until and until.isoformat(),
     }
@@ -383,15 +371,6 @@ def _open_report(options: dict[str, Any], progress: Progress, stack: ExitStack) 
         return None
     report_file = Report(Path(options["report"]), progress.report_bytes)
     return stack.enter_context(closing(report_file))
-
-
-def _tabulate(counts: Counter[str]) -> Iterator[str]:
-    """Yield the lines of the table of what became of the lines."""
-    rows = [("outcome", "reason", "lines"), *_list_counts(counts)]
-    rows.append(("total", "", f"{counts.total():,}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for outcome, reason, lines in rows:
-        yield f"{outcome:{widths[0]}}  {reason:{widths[1]}}  {lines:>{widths[2]}}"
 
 
 def _list_counts(counts: Counter[str]) -> Iterator[tuple[str, str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections import Counter
@@ -11,14 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import (
-    BaseCommand,
-    CommandError,
-    CommandParser,
-    DjangoHelpFormatter,
-)
+from django.core.management.base import CommandError, CommandParser
 
 from ... import conf
+from ...console import DescribedCommand
 from ...sender import (
     TIMEOUT_SECONDS,
     Answer,
@@ -89,21 +84,13 @@ _SENTENCES = {
 }
 
 
-class _HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Django's, which leaves the lines of the description and the examples as they are."""
-
-
-class Command(BaseCommand):
+class Command(DescribedCommand):
     """Reads the options, sends, and reports one line for each answer and one for all of them."""
 
     help = _DESCRIPTION
+    epilog = _EPILOG
     # It is the site behind the URL that is tried, not this process.
     requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return the parser, with help that keeps its lines."""
-        kwargs = {"epilog": _EPILOG, "formatter_class": _HelpFormatter, **kwargs}
-        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""

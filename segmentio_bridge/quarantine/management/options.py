@@ -1,17 +1,11 @@
-"""What the two commands have in common."""
+"""The kinds of values that the options of the two commands take."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from django.core.management.base import DjangoHelpFormatter
 from django.utils import timezone
-
-
-class HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Django's, which leaves the lines of the description and the examples as they are."""
 
 
 def moment(text: str) -> datetime:
@@ -39,12 +33,3 @@ def positive(text: str) -> int:
     if text.isdecimal() and text.isascii() and 0 < len(text) < 10 and int(text):
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-
-
-def tabulate(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    """Yield the lines of a table; its last column holds numbers."""
-    table = [head, *rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    for *texts, number in table:
-        cells = [text.ljust(width) for text, width in zip(texts, widths, strict=False)]
-        yield "  ".join([*cells, number.rjust(widths[-1])])

@@ -7,15 +7,17 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
+from django.db import Error as DatabaseError
 from django.db.models import Q
 from django.utils import timezone
 
 from .... import conf
+from ....console import DescribedCommand, tabulate
 from ...intake import identify_user
 from ...models import REASONS, QuarantinedEvent, Status
 from ...retention import count, find_oldest_kept, prune
-from ..options import HelpFormatter, positive, tabulate
+from ..options import positive
 
 _DESCRIPTION = f"""\
 Delete quarantined events, whatever their status.
@@ -45,15 +47,11 @@ examples:
 """
 
 
-class Command(BaseCommand):
+class Command(DescribedCommand):
     """Reads the options, deletes, and reports how many events of each status."""
 
     help = _DESCRIPTION
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return the parser, with help that keeps its lines."""
-        kwargs = {"epilog": _EPILOG, "formatter_class": HelpFormatter, **kwargs}
-        return super().create_parser(prog_name, subcommand, **kwargs)
+    epilog = _EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -88,15 +86,19 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Delete, and report.
 
-        Raises CommandError for options that contradict each other, and for a wrong setting;
-        django.db.Error if the database does not answer.
+        Raises CommandError for options that contradict each other, for a wrong setting, and if the
+        database does not answer.
         """
         try:
             condition = _select(options)
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         events = QuarantinedEvent.objects.filter(condition)
-        counts = count(events) if options["dry_run"] else prune(events)
+        try:
+            counts = count(events) if options["dry_run"] else prune(events)
+        except DatabaseError as error:
+            # Not in its own words, which may quote what it was asked for.
+            raise CommandError(f"The database does not answer ({type(error).__name__}).") from None
         self._report(counts, "would be deleted" if options["dry_run"] else "deleted")
 
     def _report(self, counts: Counter[str], title: str) -> None:

@@ -6,15 +6,18 @@ from collections import Counter
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
+from django.db import Error as DatabaseError
 from django.db.models import Q, QuerySet
 
+from ....console import DescribedCommand, tabulate
+from ....exceptions import ServiceUnavailable
 from ....outcomes import Reason, Status
 from ...intake import identify_message
 from ...models import REASONS, QuarantinedEvent
 from ...preview import forecast
 from ...release import Released, release_in_batches
-from ..options import HelpFormatter, moment, positive, tabulate
+from ..options import moment, positive
 
 _DESCRIPTION = """\
 Release quarantined events: send them through the pipeline once more, the oldest
@@ -47,15 +50,11 @@ examples:
 """
 
 
-class Command(BaseCommand):
+class Command(DescribedCommand):
     """Reads the options, releases, and reports one line for each outcome."""
 
     help = _DESCRIPTION
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return the parser, with help that keeps its lines."""
-        kwargs = {"epilog": _EPILOG, "formatter_class": HelpFormatter, **kwargs}
-        return super().create_parser(prog_name, subcommand, **kwargs)
+    epilog = _EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
@@ -99,10 +98,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Release, and report.
 
-        Raises CommandError if an event stays pending, the database fails on the way, or a setting
-        is wrong; and if it was interrupted, with the exit status 130. Raises django.db.Error if the
-        database does not even list the events; a dry run raises that or ServiceUnavailable if it
-        fails later, too.
+        Raises CommandError if an event stays pending, the database fails, or a setting is wrong;
+        and if it was interrupted, with the exit status 130.
         """
         events = QuarantinedEvent.objects.filter(_select(options))
         try:
@@ -112,6 +109,9 @@ class Command(BaseCommand):
                 self._release(events, options["limit"], options["verbosity"])
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
+        except (DatabaseError, ServiceUnavailable) as error:
+            # Not in its own words, which may quote what it was asked for.
+            raise CommandError(f"The database does not answer ({type(error).__name__}).") from None
 
     def _release(
         self, events: QuerySet[QuarantinedEvent], limit: int | None, verbosity: int
