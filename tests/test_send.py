@@ -478,8 +478,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
         (pieces(OK, seconds=20), "No answer within 0.3 s"),
         (pieces(OK + b"Content-Length: 9\r\n\r\nmore", seconds=20), "No answer within 0.3 s"),
         (pieces(OK, b"A: 1\r\n", b"B: 2\r\n", b"\r\n", seconds=0.15), "No answer within 0.3 s"),
-        (pieces(OK, b"A: 1\r\n", b"\r\n", *[b"more"] * 9, seconds=0.1), "No answer within 0.3 s"),
-        (pieces(OK + b"A: ", *[b"1"] * 9, seconds=0.1), "No answer within 0.3 s"),
+        (pieces(OK, b"A: 1\r\n", b"\r\n", *[b"more"] * 30, seconds=0.05), "No answer within 0.3 s"),
+        (pieces(OK + b"A: ", *[b"1"] * 30, seconds=0.05), "No answer within 0.3 s"),
         (pieces(), "The connection was closed without an answer"),
         (pieces(b"SSH-2.0-OpenSSH\r\n"), "The answer is no HTTP, or not all of it"),
         (
