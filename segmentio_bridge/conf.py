@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import empty
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -75,9 +76,10 @@ class Setting(Generic[T_co]):
         """
         # By way of `settings` itself it takes microseconds to find that a setting is absent, which
         # most are in most sites: an error is raised and caught for each.
-        value = getattr(settings._wrapped, self.name, _ABSENT)  # type: ignore[misc]  # unknown to the plugin
-        if value is _ABSENT and not settings.configured:
-            # Nobody has asked for a setting yet, which is when they are read.
+        wrapped = settings._wrapped  # type: ignore[misc]  # unknown to the plugin
+        value = getattr(wrapped, self.name, _ABSENT)
+        if value is _ABSENT and wrapped is empty:
+            # Nobody has asked for a setting yet, which is when they are loaded.
             value = getattr(settings, self.name, _ABSENT)
         if value is _ABSENT:
             return self.parsed_default
