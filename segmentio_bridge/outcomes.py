@@ -30,7 +30,8 @@ class Reason(enum.StrEnum):
     status: Status
     description: str
 
-    def __new__(cls, code: str, status: Status, description: str) -> Reason:
+    # The defaults are for type checkers, to which finding a member by its code looks like making one.
+    def __new__(cls, code: str, status: Status = Status.FAILED, description: str = "") -> Reason:
         """Return the member that is its code, with what else there is to say about it."""
         reason = str.__new__(cls, code)
         reason._value_ = code

@@ -59,6 +59,7 @@ def explain(reason: Reason) -> str:
     assert_type(reason.status, Status)
     assert_type(Reason.USER_NOT_FOUND.description, str)
     assert_type(Reason["USER_NOT_FOUND"], Reason)
+    assert_type(Reason("user_not_found"), Reason)
     return f"{reason} ({reason.status is Status.REJECTED}): {reason.description}"
 
 
