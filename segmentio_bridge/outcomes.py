@@ -30,7 +30,7 @@ class Reason(enum.StrEnum):
     status: Status
     description: str
 
-    # The defaults are for type checkers, to which finding a member by its code looks like making one.
+    # The defaults are for type checkers, to which `Reason(code)` makes a member, not finds one.
     def __new__(cls, code: str, status: Status = Status.FAILED, description: str = "") -> Reason:
         """Return the member that is its code, with what else there is to say about it."""
         reason = str.__new__(cls, code)
