@@ -53,11 +53,11 @@ def delete_copy(app: Celery, task_id: str) -> None:
     Never raises: a copy that is left behind is worked on once more, and its events are told from
     those that have been recorded if duplicates are.
     """
-    connection = _make_connection(app)
-    if not _is_redis(connection):
-        return
-    try:  # pragma: no cover - needs Redis: tests/services
-        with _acquire(connection) as producer:
+    try:
+        connection = _make_connection(app)
+        if not _is_redis(connection):
+            return
+        with _acquire(connection) as producer:  # pragma: no cover - needs Redis: tests/services
             delete = producer.connection.ensure(
                 producer,
                 lambda: producer.channel.delete_copy(task_id),

@@ -14,7 +14,7 @@ from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Reject
-from edx_django_utils.monitoring import set_code_owner_attribute
+from edx_django_utils.monitoring import set_code_owner_attribute_from_module
 
 from .broker import acquire_producer, delete_copy
 from .emission import resolve_context, tracker_context
@@ -70,12 +70,12 @@ def enqueue(payload: Payload) -> Result:
     reject_on_worker_lost=True,
     serializer="json",
 )
-@set_code_owner_attribute  # type: ignore[untyped-decorator]  # nor does this
 def record_events(events: str, context: dict[str, Any], attempt: int = 0) -> None:
     """Record a chunk of raw events, given as a JSON array; try again later with those that fail.
 
     `context` is the tracker context of the request they came with.
     """
+    _set_code_owner()
     payload = parse_events(events.encode())
     outcomes = _record(payload, context)
     failed: list[bytes] = []
@@ -95,6 +95,14 @@ def record_events(events: str, context: dict[str, Any], attempt: int = 0) -> Non
     request = record_events.request
     if request.id and not request.is_eager:
         delete_copy(record_events.app, request.id)
+
+
+def _set_code_owner() -> None:
+    # Not by way of the decorator: where a monitoring agent fails, the task would fail with it.
+    try:
+        set_code_owner_attribute_from_module(__name__)
+    except Exception as error:
+        logger.error("Monitoring was not told whose task this is.", exc_info=withheld(error))
 
 
 def _record(payload: Payload, context: Mapping[str, Any]) -> Sequence[Outcome]:

@@ -28,6 +28,7 @@ from segmentio_bridge.signals import events_unrecorded
 from segmentio_bridge.tasks import CHUNK_SIZE, MAX_RETRIES, record_events
 from tests.conftest import deliver, registered
 from tests.factories import make_event, make_event_of_website, make_properties
+from tests.test_reporting import RecordingTelemetry
 
 BROKER = "memory://"
 
@@ -257,6 +258,24 @@ def test_an_outage_of_the_database_is_sat_out(
     assert not outcomes
     work()
     assert len(tracking_log) == len(outcomes) == 2
+
+
+class BrokenTelemetry(RecordingTelemetry):
+    """A monitoring agent that takes nothing."""
+
+    def set_attribute(self, key: str, value: object) -> NoReturn:
+        raise AttributeError(f"no such attribute: {key}")
+
+
+@pytest.mark.usefixtures("learner")
+def test_monitoring_that_fails_harms_no_event(
+    tracking_log: TrackingLog, settings: Settings, app_log: list[logging.LogRecord]
+) -> None:
+    deliver(make_event())
+    settings.OPENEDX_TELEMETRY = [f"{__name__}.{BrokenTelemetry.__qualname__}"]
+    work()
+    assert len(tracking_log) == 1
+    assert {record.levelname for record in app_log} == {"ERROR"}
 
 
 @pytest.mark.usefixtures("learner")

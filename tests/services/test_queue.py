@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from typing import Any
@@ -25,7 +26,8 @@ PATIENCE_SECONDS = 60
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """A site in queue mode, with a web server and a worker."""
     options = SiteOptions(broker=request.param)
-    with run_site(options, lease_seconds=2, visibility_seconds=5) as site:
+    # A machine with much to do makes a process wait for seconds: a lease must not run out meanwhile.
+    with run_site(options, lease_seconds=6, visibility_seconds=5) as site:
         yield site
 
 
@@ -94,8 +96,9 @@ def test_a_delivery_of_4000_is_recorded_once(site: Site) -> None:
     wait_for_logged(site, "large", 4000)
     assert deliver(site, make_events("after", 1)) == 200
     wait_for_logged(site, "after", 1)
-    numbers = [event["data"]["number"] for event in find_logged(site, "large")]
-    assert sorted(numbers) == list(range(4000))
+    times = Counter(event["data"]["number"] for event in find_logged(site, "large"))
+    assert len(times) == 4000
+    assert {number: count for number, count in times.items() if count > 1} == {}
 
 
 def test_a_worker_that_is_killed_has_its_chunk_recorded_by_another(site: Site) -> None:

@@ -1,1 +1,1 @@
-"""What Django looks for commands in."""
+"""The management commands of the quarantine, and the values of their options."""
