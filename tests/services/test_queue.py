@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 60
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """A site in queue mode, with a web server and a worker."""
     options = SiteOptions(broker=request.param)
-    # A machine with much to do makes a process wait for seconds: a lease must not run out meanwhile.
+    # On a machine with much to do a process may wait for seconds, in which no lease must run out.
     with run_site(options, lease_seconds=6, visibility_seconds=5) as site:
         yield site
 
