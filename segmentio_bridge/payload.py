@@ -71,8 +71,8 @@ def find_signable(body: bytes) -> Iterator[bytes]:
     """Yield what a sender may have signed: the whole body, and of a batch its first element.
 
     The element's bytes are those of the body, since parsing and encoding it again would give
-    others. Of what follows the first element nothing is parsed, but a text of the whole batch is
-    made. Never raises: of what is no JSON, the body is all there is.
+    others. Of what follows the first element nothing is parsed. Never raises: of what is no JSON,
+    the body is all there is.
 
     Segment documents the body
     (https://segment.com/docs/connections/destinations/catalog/actions-webhook/); the sender in its
