@@ -575,7 +575,7 @@ class Case(NamedTuple):
 CASES = [
     *(Case(name, 16 * 2**20, False, Cost(memory=20, time=500)) for name in LONG_VALUES),
     *(Case(name, 2**18, False, Cost(memory=200, time=600)) for name in MANY_VALUES),
-    *(Case(name, 16 * 2**20, True, Cost(memory=30, time=500)) for name in LONG_VALUES),
+    *(Case(name, 16 * 2**20, True, Cost(memory=32, time=500)) for name in LONG_VALUES),
     *(Case(name, 2**18, True, Cost(memory=60, time=100)) for name in MANY_VALUES),
 ]
 
