@@ -293,14 +293,23 @@ urlpatterns = [path("let-fail", let_fail), path("answer", answer)]
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("view", "status", "copies"), [("let-fail", 500, 0), ("answer", 200, 1)])
+@pytest.mark.parametrize(
+    ("view", "user_id", "status", "copies"),
+    [("let-fail", "404", 500, 0), ("let-fail", "1", 200, 0), ("answer", "404", 200, 1)],
+)
 def test_in_a_transaction_of_the_site_s_own_view_a_copy_stays_if_the_event_is_not_to_come_again(
-    view: str, status: int, copies: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    view: str,
+    user_id: str,
+    status: int,
+    copies: int,
+    learner: User,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.ROOT_URLCONF = __name__
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     response = Client(raise_request_exception=False).post(
-        f"/{view}", json.dumps(make_event(userId="404")), "application/json"
+        f"/{view}", json.dumps(make_event(userId=user_id)), "application/json"
     )
     assert response.status_code == status
     assert len(rows()) == copies
