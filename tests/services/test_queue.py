@@ -56,7 +56,9 @@ def deliver(site: Site, payload: object) -> int:
 
 def find_logged(site: Site, marker: str) -> list[dict[str, Any]]:
     """Return the events of the tracking log whose data have this marker."""
-    lines = site.journal.read_text().splitlines() if site.journal.exists() else []
+    text = site.journal.read_text() if site.journal.exists() else ""
+    # The last line may be being written.
+    *lines, _ = text.split("\n")
     messages = [line.split(" ", 2)[2] for line in lines]
     events = [json.loads(message) for message in messages if message.startswith("{")]
     return [event for event in events if event["data"].get("marker") == marker]
