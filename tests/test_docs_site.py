@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.demo.server import TIMEOUT_SECONDS, serve
+from tests.demo.server import TIMEOUT_SECONDS, read_lines, serve
 from tests.factories import make_event, make_event_of_website, make_properties
 from tests.test_docs import code
 
@@ -132,7 +132,7 @@ class Site:
 
     def logged(self) -> Events:
         """Return the events of the tracking log."""
-        return [json.loads(line) for line in self.tracking_log.read_text().splitlines()]
+        return [json.loads(line) for line in read_lines(self.tracking_log)]
 
     def names(self) -> list[str]:
         """Return their names."""

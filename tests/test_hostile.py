@@ -30,7 +30,7 @@ from segmentio_bridge.testing import sign
 from segmentio_bridge.views import segmentio_event
 from tests import hostile
 from tests.accounts.models import InheritedUser, TextUser, UUIDUser
-from tests.demo.server import GUNICORN, SECRET, TIMEOUT_SECONDS, UVICORN, serve
+from tests.demo.server import GUNICORN, SECRET, TIMEOUT_SECONDS, UVICORN, read_lines, serve
 from tests.factories import make_event
 from tests.hostile import (
     AUTHORIZATIONS,
@@ -303,8 +303,7 @@ class Site(NamedTuple):
     reads_body_first: bool
 
     def read_log(self, name: str) -> list[str]:
-        path = self.directory / name
-        return path.read_text().splitlines() if path.exists() else []
+        return read_lines(self.directory / name)
 
     def count_emitted(self) -> int:
         return len(self.read_log("tracking.log"))

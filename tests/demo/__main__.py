@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Event
 from urllib.parse import quote
 
-from tests.demo.server import SECRET, TIMEOUT_SECONDS, serve
+from tests.demo.server import SECRET, TIMEOUT_SECONDS, read_lines, serve
 from tests.factories import make_event, make_event_of_website, make_properties, without
 
 PATH = "/segmentio/event"
@@ -91,7 +91,7 @@ def deliver_all(port: int, directory: Path) -> int:
     failures = []
     print(f"Deliveries to http://127.0.0.1:{port}{PATH}\n")
     for delivery in make_deliveries():
-        logged_before = len(_lines(directory / "tracking.log"))
+        logged_before = len(read_lines(directory / "tracking.log"))
         started = time.perf_counter()
         try:
             status = post(port, delivery)
@@ -100,7 +100,7 @@ def deliver_all(port: int, directory: Path) -> int:
             print((directory / "server.log").read_text(), file=sys.stderr)
             return 1
         milliseconds = (time.perf_counter() - started) * 1000
-        logged = _lines(directory / "tracking.log")[logged_before:]
+        logged = read_lines(directory / "tracking.log")[logged_before:]
         print(
             f"  {status}  {delivery.title:36}  {milliseconds:6.1f} ms  "
             f"{len(logged):3} tracking-log lines"
@@ -113,8 +113,8 @@ def deliver_all(port: int, directory: Path) -> int:
         print(f"Not as expected: {failure}", file=sys.stderr)
     if failures:
         return 1
-    print_tracking_log(_lines(directory / "tracking.log"))
-    print_outcomes(_lines(directory / "outcomes.log"))
+    print_tracking_log(read_lines(directory / "tracking.log"))
+    print_outcomes(read_lines(directory / "outcomes.log"))
     return 0
 
 
@@ -164,10 +164,6 @@ def keep_serving(port: int, directory: Path) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.")
     return 0
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
 
 
 if __name__ == "__main__":

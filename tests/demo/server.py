@@ -78,3 +78,9 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str], stdin: str = 
     subprocess.run(
         [sys.executable, *arguments], env=environment, input=stdin, text=True, check=True
     )
+
+
+def read_lines(log: Path) -> list[str]:
+    """Return the lines of a log that is there or not, without one that is only being written."""
+    *lines, _ = (log.read_text() if log.exists() else "").split("\n")
+    return lines

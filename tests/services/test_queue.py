@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.demo.server import SECRET
+from tests.demo.server import SECRET, read_lines
 from tests.drills.site import Site, SiteOptions, run_site
 from tests.factories import make_event, make_properties
 from tests.servers import RabbitMQ, Redis, exchange, find_children, send_signal
@@ -56,10 +56,7 @@ def deliver(site: Site, payload: object) -> int:
 
 def find_logged(site: Site, marker: str) -> list[dict[str, Any]]:
     """Return the events of the tracking log whose data have this marker."""
-    text = site.journal.read_text() if site.journal.exists() else ""
-    # The last line may be being written.
-    *lines, _ = text.split("\n")
-    messages = [line.split(" ", 2)[2] for line in lines]
+    messages = [line.split(" ", 2)[2] for line in read_lines(site.journal)]
     events = [json.loads(message) for message in messages if message.startswith("{")]
     return [event for event in events if event["data"].get("marker") == marker]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from segmentio_bridge.deduplication import LEASE_SECONDS
+from tests.demo.server import read_lines
 from tests.factories import make_event, make_properties
 from tests.servers import PostgreSQL, Redis
 from tests.test_replay import read_table
@@ -88,8 +89,7 @@ class Site:
 
     def emitted(self) -> list[str]:
         """Return the ids of the events in the tracking log."""
-        log = self.directory / "tracking.log"
-        lines = log.read_text().splitlines() if log.exists() else []
+        lines = read_lines(self.directory / "tracking.log")
         return [json.loads(line)["context"]["label"] for line in lines]
 
     def wait_for_events(self, count: int) -> None:
