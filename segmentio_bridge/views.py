@@ -75,8 +75,8 @@ class _EveryDatabase(set[str]):
 # The sender has no session to log in with, and rolling back a request would undo nothing that was
 # emitted. Django's own decorators would not do: login_not_required came with Django 5.1, and
 # non_atomic_requests knows one database only.
-segmentio_event.login_required = False  # type: ignore[attr-defined]
-segmentio_event._non_atomic_requests = _EveryDatabase()  # type: ignore[attr-defined]
+segmentio_event.login_required = False  # type: ignore[attr-defined]  # read by Django
+segmentio_event._non_atomic_requests = _EveryDatabase()  # type: ignore[attr-defined]  # too
 
 
 def _answer(request: HttpRequest) -> tuple[HttpResponse, int | None]:
@@ -175,5 +175,5 @@ def _refusal(status_code: int) -> HttpResponse:
         response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
         # Django would log an error with the request, and mail its query string to the ADMINS, with
         # the key in it. What has happened is in this app's own log.
-        response._has_been_logged = True  # type: ignore[attr-defined]
+        response._has_been_logged = True  # type: ignore[attr-defined]  # Django's own mark
     return response

@@ -140,7 +140,7 @@ def append(path: Path, text: str) -> None:
 
 def deliver(url: str) -> int:
     """Post the event as soon as the server listens, and return the status of the answer."""
-    request = urllib.request.Request(  # noqa: S310 - the URL is made above
+    request = urllib.request.Request(
         url,
         json.dumps(EVENT).encode(),
         {"Content-Type": "application/json", "Authorization": f"Bearer {SECRET}"},
@@ -148,7 +148,7 @@ def deliver(url: str) -> int:
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(request) as answer:  # noqa: S310
+            with urllib.request.urlopen(request) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code

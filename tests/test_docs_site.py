@@ -340,7 +340,7 @@ def queueing_site(tmp_path_factory: pytest.TempPathFactory, worker_port: int) ->
         line.replace("/run/segment-metrics", str(site.directory / "segment-metrics"))
         for line in lines("docs/metrics.md", "Several processes")
     )
-    subprocess.run(["bash", "-euc", clear], check=True)  # noqa: S607
+    subprocess.run(["bash", "-euc", clear], check=True)
     variable, *server, rest = shlex.split(start)
     assert rest == "…"
     name, _, value = variable.partition("=")
@@ -368,7 +368,7 @@ def working(site: Site, **environ: str) -> Iterator[None]:
 
 def scrape(url: str) -> dict[str, float]:
     """Return the bridge's counters by name and labels, those at zero left out."""
-    with urllib.request.urlopen(url) as answer:  # noqa: S310 - the site's own
+    with urllib.request.urlopen(url) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     return {
         f"{sample.name}{{{','.join(dict(sorted(sample.labels.items())).values())}}}": sample.value

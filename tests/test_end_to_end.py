@@ -80,10 +80,10 @@ def test_the_demo_goes_on_serving_on_demand() -> None:
         shown = "".join(lines)
         url = re.findall(r"^  (http://\S+)$", shown, re.M)[0]
         example = Path(re.findall(r"-d @(\S+)", shown)[0])
-        request = urllib.request.Request(  # noqa: S310 - the URL is the demo's own
+        request = urllib.request.Request(
             url, example.read_bytes(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request) as answer:  # noqa: S310
+        with urllib.request.urlopen(request) as answer:
             assert answer.status == 200
         assert len((example.parent / "tracking.log").read_text().splitlines()) == 1
         demo.send_signal(signal.SIGINT)

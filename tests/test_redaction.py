@@ -121,8 +121,8 @@ class Payments:
 class Unprintable(Exception):
     """An error whose message cannot be had."""
 
-    __str__ = None  # type: ignore[assignment]
-    __repr__ = None  # type: ignore[assignment]
+    __str__ = None  # type: ignore[assignment]  # as wrong as can be
+    __repr__ = None  # type: ignore[assignment]  # likewise
 
 
 def fail_plainly() -> None:

@@ -543,7 +543,7 @@ class InterruptedOutput(io.StringIO):
 
     def write(self, text: str, /) -> int:
         if self.getvalue().count("\n") == 2:
-            self.write = super().write  # type: ignore[method-assign]
+            self.write = super().write  # type: ignore[method-assign]  # for this object only
             raise KeyboardInterrupt
         return super().write(text)
 

@@ -203,7 +203,7 @@ def test_emitted(
     assert len(tracking_log) == 3
     assert PERSONAL in json.dumps(tracking_log)
     assert witness.logged == []
-    assert dict(Telemetry.attributes)["segment_event_name"].startswith(NAME)  # type: ignore[attr-defined]
+    assert dict(Telemetry.attributes)["segment_event_name"].startswith(NAME)  # type: ignore[attr-defined]  # object, to mypy
 
 
 def test_invalid_course_id(witness: Witness, private_learner: User) -> None:

@@ -200,7 +200,7 @@ def test_an_event_of_an_unknown_user_is_found_and_released(
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while len(site.tracking_log) < 2:
         assert time.monotonic() < deadline
-    assert site.tracking_log[-1]["context"]["username"] == "grace"  # type: ignore[index]
+    assert site.tracking_log[-1]["context"]["username"] == "grace"  # type: ignore[index]  # object, to mypy
 
     # It is no longer pending, and is not emitted twice.
     operator.visit(f"{LIST}?q=m-of-grace")

@@ -8,4 +8,4 @@ from ralph.backends.lrs.fs import FSLRSBackend
 
 FSLRSBackend.default_operation_type = BaseOperationType.APPEND
 
-from ralph.api import app  # noqa: E402, F401
+from ralph.api import app  # noqa: E402, F401 - served by uvicorn, once its settings are there

@@ -20,7 +20,7 @@ from tests.downstream import stand_ins
 stand_ins.install()
 
 # The package looks for the platform when it is imported.
-from event_routing_backends.settings.common import plugin_settings  # noqa: E402
+from event_routing_backends.settings.common import plugin_settings  # noqa: E402 - it reads what stands above
 
 INSTALLED_APPS = [*_DEMO_APPS, "celery_utils", "config_models", "event_routing_backends"]
 LMS_ROOT_URL = "https://learn.example.org"
@@ -43,4 +43,4 @@ _FOR_ALL, _FOR_ONE = re.findall(r"^```python\n(.*?)^```$", _page, re.M | re.S)
 PREPARED_BACKENDS = copy.deepcopy(EVENT_TRACKING_BACKENDS)
 exec(_FOR_ONE, {"EVENT_TRACKING_BACKENDS": PREPARED_BACKENDS})  # noqa: S102 - the page is ours
 EVENT_TRACKING_PROCESSORS: list[dict[str, Any]] = []
-exec(_FOR_ALL)  # noqa: S102
+exec(_FOR_ALL)  # noqa: S102 - the page's own lines

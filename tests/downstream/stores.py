@@ -63,8 +63,8 @@ class Ralph(Server):
         """Return the statements that are stored, as the store tells them; those with `stored`."""
         token = b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
         headers = {"Authorization": f"Basic {token}", "X-Experience-API-Version": "1.0.3"}
-        request = urllib.request.Request(f"{self.url}statements", headers=headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        request = urllib.request.Request(f"{self.url}statements", headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             statements: list[dict[str, Any]] = json.load(answer)["statements"]
         return statements
 

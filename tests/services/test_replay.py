@@ -179,7 +179,6 @@ def outage(seconds: float) -> Callable[[PostgreSQL], None]:
 def test_a_database_that_goes_and_comes_back(
     play: Callable[[PostgreSQL], None], tmp_path: Path
 ) -> None:
-    pytest.importorskip("psycopg")
     with PostgreSQL() as server:
         site = Site(
             tmp_path,
