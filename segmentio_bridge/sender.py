@@ -191,7 +191,7 @@ def send(
     an answer's body no more than 1 MiB is read.
 
     `timeout` seconds after it has begun, a delivery is given up. Only the look-up of the host's
-    name, and connecting to a host of several addresses, can take longer.
+    name, and connecting to the host, can take longer.
 
     Raises Unsendable; if that is for the URL or a credential, before anything is sent.
     """

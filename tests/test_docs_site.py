@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.demo.server import TIMEOUT_SECONDS, read_lines, serve
 from tests.factories import make_event, make_event_of_website, make_properties
+from tests.servers import find_free_port
 from tests.test_docs import code
 
 #: What a site has beside the lines of the pages: a tracking log, and no New Relic, whose agent of
@@ -316,9 +316,7 @@ def test_archives_are_replayed(site: Site) -> None:
 @pytest.fixture(scope="module")
 def worker_port() -> int:
     """Where the worker shows its metrics; what the page says may be taken on this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    return find_free_port()
 
 
 @pytest.fixture(scope="module")

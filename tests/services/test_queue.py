@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+import redis
+from celery import Celery
 
+from segmentio_bridge.broker import acquire_producer, delete_copy
 from tests.demo.server import SECRET, read_lines
 from tests.drills.site import Site, SiteOptions, run_site
 from tests.factories import make_event, make_properties
@@ -163,3 +168,38 @@ def test_no_log_of_the_worker_or_of_the_site_has_anything_of_an_event(site: Site
         assert "whoever-reads-this" not in text
         assert "learner@example.org" not in text
         assert SECRET not in text
+
+
+def record_nothing() -> None:
+    """Stand for a task; no worker runs it."""
+
+
+@pytest.mark.parametrize(
+    ("options", "copies"),
+    [
+        ({}, 1),
+        ({"global_keyprefix": "site:"}, 1),
+        # Nobody would look for it.
+        ({"ack_emulation": False}, 0),
+    ],
+)
+def test_a_message_in_redis_has_a_copy_until_it_is_deleted(
+    options: dict[str, Any], copies: int, app_log: list[logging.LogRecord]
+) -> None:
+    app = Celery("tests", set_as_current=False)
+    app.conf.broker_transport_options = options
+    task = app.task(record_nothing)
+    keys = [f"{options.get('global_keyprefix', '')}{key}" for key in ("unacked", "unacked_index")]
+    with Redis() as server, closing(redis.Redis(port=server.port)) as client:
+        app.conf.broker_url = server.url
+        with acquire_producer(app) as producer:
+            result = task.apply_async(producer=producer, priority=5)
+        assert (client.hlen(keys[0]), client.zcard(keys[1])) == (copies, copies)
+        assert [client.llen(queue) for queue in client.scan_iter(_type="list")] == [1]
+
+        delete_copy(app, result.id)
+        assert (client.hlen(keys[0]), client.zcard(keys[1])) == (0, 0)
+        assert app_log == []
+        server.kill()
+        delete_copy(app, result.id)
+    assert [record.levelname for record in app_log] == ["WARNING"]
